@@ -1,0 +1,13 @@
+"""Alembic's environment: runs on the connection it is handed (see ``service.database.migrations``)."""
+
+from alembic import context
+
+from service.database.tables import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    compare_server_default=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

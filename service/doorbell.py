@@ -1,0 +1,88 @@
+"""Names of queues and tasks, and the bell that wakes a worker.
+
+The database is the truth and the broker only a doorbell: a ring may be lost or heard twice. The sweep on the schedule
+finds from the tables whatever a lost ring left behind, so a broker that is down costs seconds, never mail.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import cache
+
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from service.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+class Queue(StrEnum):
+    INGEST = "ingest"
+    MATCH = "match"
+    PLAN = "plan"
+    SEND = "send"
+    HOUSEKEEPING = "housekeeping"
+
+
+class Task(StrEnum):
+    """``<queue>.<what>``: a task's first word is the queue it waits in."""
+
+    INGEST_ALL = "ingest.all"
+    MATCH_NEW = "match.new"
+    PLAN_DUE = "plan.due"
+    SEND_DUE = "send.due"
+    SWEEP_LEASES = "housekeeping.sweep_leases"
+    PRUNE = "housekeeping.prune"
+
+    @property
+    def queue(self) -> Queue:
+        return Queue(self.value.partition(".")[0])
+
+
+def broker_settings(settings: Settings) -> dict[str, object]:
+    """Celery's broker configuration: Redis when named, else files in the data folder (folders are made)."""
+    if settings.broker_url is not None:
+        return {
+            "broker_url": settings.broker_url,
+            "broker_transport_options": {
+                "visibility_timeout": 3600,
+                "socket_timeout": 10,
+                "socket_connect_timeout": 5,
+            },
+        }
+    folder = settings.home / "broker"
+    for part in ("messages", "control"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    return {
+        "broker_url": "filesystem://",
+        "broker_transport_options": {
+            "data_folder_in": str(folder / "messages"),
+            "data_folder_out": str(folder / "messages"),
+            "control_folder": str(folder / "control"),
+            "polling_interval": 0.2,
+        },
+    }
+
+
+class Doorbell:
+    """Rings workers. Never raises for a broker that is down: that is logged, and the sweep will find the work."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._celery = Celery("paperround-doorbell", set_as_current=False)
+        self._celery.conf.update(
+            broker_settings(settings), task_ignore_result=True, broker_connection_timeout=3
+        )
+
+    def ring(self, task: Task) -> None:
+        try:
+            self._celery.send_task(task.value, queue=task.queue.value, expires=60, retry=False)
+        except (OperationalError, OSError) as error:
+            log.warning("doorbell.unheard", task=task.value, error=type(error).__name__)
+
+
+@cache
+def doorbell(settings: Settings) -> Doorbell:
+    """The process's bell for these settings."""
+    return Doorbell(settings)

@@ -1,0 +1,72 @@
+"""The record a source hands over: one row of what it announces. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Identifier:
+    """A name of a paper: scheme ``arxiv`` (id without version), ``doi`` (lower case), or a source's own scheme."""
+
+    scheme: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class PaperRecord:
+    """What one source says of one paper. Text is clean: no markup, no line folds. None: the source does not say."""
+
+    source: str
+    title: str
+    identifiers: tuple[Identifier, ...] = ()
+    abstract: str = ""
+    tldr: str | None = None
+    authors: tuple[str, ...] = ()
+    author_count: int = 0
+    """At least ``len(authors)``."""
+    organization: str | None = None
+    categories: tuple[str, ...] = ()
+    """Primary first; members of the arXiv taxonomy only."""
+    keywords: tuple[str, ...] = ()
+    published_on: date | None = None
+    listed_on: date | None = None
+    """The source's own listing day, if it has such a thing."""
+    featured_on: date | None = None
+    upvotes: int | None = None
+    comments: int | None = None
+    url: str | None = None
+    pdf_url: str | None = None
+    code_url: str | None = None
+    project_url: str | None = None
+    withdrawn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A row that could not be taken: where it stands and what is wrong with it."""
+
+    position: str
+    problem: str
+
+
+class SourceError(Exception):
+    """A source as a whole could not be read, or not to its end. One line: the thing and the remedy."""
+
+
+class Source(Protocol):
+    """Where papers come from.
+
+    ``fetch`` yields a record or a :class:`Problem` for every row, good rows unharmed by bad neighbours, and raises
+    only :class:`SourceError`; what it yielded before stands.
+    """
+
+    name: str
+    """Names the publication (``huggingface``, ``arxiv``, …): what ``source:`` in a query means."""
+    origin: str
+    """The URL or file that is read."""
+
+    def fetch(self, since: date) -> Iterator[PaperRecord | Problem]: ...

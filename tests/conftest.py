@@ -1,0 +1,77 @@
+"""One real PostgreSQL for the session, one database for each pytest-xdist process, emptied after each test."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+
+from service.database import Database, migrations
+from service.database.embedded import EmbeddedPostgres
+from service.database.tables import Base
+from service.settings import Settings
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+"""Real input beside the checkout, where the developers have it; never part of the repository."""
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    if not SHARED_DATA.is_dir():
+        pytest.skip("real input (../shared/data) is not on this machine")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """A throw-away embedded PostgreSQL that trades durability for speed."""
+    folder = Path(tempfile.mkdtemp(prefix="paperround-test-"))
+    server = EmbeddedPostgres(folder / "postgres")
+    url = server.start()
+    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("ALTER SYSTEM SET fsync = off"))
+        connection.execute(text("ALTER SYSTEM SET synchronous_commit = off"))
+        connection.execute(text("ALTER SYSTEM SET full_page_writes = off"))
+        connection.execute(text("SELECT pg_reload_conf()"))
+    engine.dispose()
+    yield url
+    server.release()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def migrated_url(server_url: str) -> str:
+    """The URL of a database with the newest schema and no rows."""
+    with Database(server_url) as database:
+        migrations.upgrade(database)
+    return server_url
+
+
+@pytest.fixture
+def database(migrated_url: str) -> Iterator[Database]:
+    """An open database without rows."""
+    with Database(migrated_url) as database:
+        yield database
+        names = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables)
+        with database.connection() as connection:
+            connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+
+
+@pytest.fixture
+def settings(tmp_path: Path, migrated_url: str) -> Settings:
+    """Settings of an imaginary production site on the test database; the relay is nowhere until a test says where."""
+    return Settings(
+        home=tmp_path,
+        database_url=migrated_url,
+        secret="a-secret-that-only-the-tests-know-0123456789",
+        site_url="https://papers.example",
+        sender="Paperround <digest@papers.example>",
+        smtp_url="smtp://127.0.0.1:9",
+        postal_address="1 Example Street, Exampletown",
+        allow_private_sources=True,
+    )
