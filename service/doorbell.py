@@ -71,9 +71,7 @@ class Doorbell:
 
     def __init__(self, settings: Settings) -> None:
         self._celery = Celery("paperround-doorbell", set_as_current=False)
-        self._celery.conf.update(
-            broker_settings(settings), task_ignore_result=True, broker_connection_timeout=3
-        )
+        self._celery.conf.update(broker_settings(settings), task_ignore_result=True, broker_connection_timeout=3)
 
     def ring(self, task: Task) -> None:
         try:

@@ -61,7 +61,9 @@ class Settings(BaseSettings):
     # Sources
     huggingface_url: str = "https://huggingface.co"
     arxiv_rss_url: str = "https://rss.arxiv.org"
-    arxiv_categories: str = "cs.AI cs.CL cs.CV cs.LG cs.RO cs.CR cs.DB cs.DC cs.HC cs.IR cs.MA cs.NE cs.SD cs.SE stat.ML eess.AS quant-ph"
+    arxiv_categories: str = (
+        "cs.AI cs.CL cs.CV cs.LG cs.RO cs.CR cs.DB cs.DC cs.HC cs.IR cs.MA cs.NE cs.SD cs.SE stat.ML eess.AS quant-ph"
+    )
     """Space-separated arXiv categories or archives to read each day."""
     allow_private_sources: bool = False
     """Let fetches reach private and loopback addresses: for tests and for sources inside your own network."""

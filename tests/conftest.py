@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import create_engine, make_url, text
 
 from service.database import Database, migrations
@@ -68,7 +69,7 @@ def settings(tmp_path: Path, migrated_url: str) -> Settings:
     return Settings(
         home=tmp_path,
         database_url=migrated_url,
-        secret="a-secret-that-only-the-tests-know-0123456789",
+        secret=SecretStr("a-secret-that-only-the-tests-know-0123456789"),
         site_url="https://papers.example",
         sender="Paperround <digest@papers.example>",
         smtp_url="smtp://127.0.0.1:9",

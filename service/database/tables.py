@@ -144,9 +144,7 @@ class Sighting(Base):
 
     __tablename__ = "sighting"
 
-    paper_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey("paper.id", ondelete="CASCADE"), primary_key=True
-    )
+    paper_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("paper.id", ondelete="CASCADE"), primary_key=True)
     source: Mapped[str] = mapped_column(primary_key=True)
     listed_on: Mapped[date]
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -190,9 +188,7 @@ class IngestProblem(Base):
     __tablename__ = "ingest_problem"
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    ingest_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey("ingest.id", ondelete="CASCADE"), index=True
-    )
+    ingest_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("ingest.id", ondelete="CASCADE"), index=True)
     position: Mapped[str]
     problem: Mapped[str]
 
@@ -375,12 +371,8 @@ class Delivery(Base):
     __table_args__ = (
         _one_of("state", DeliveryState),
         _one_of("kind", DeliveryKind),
-        Index(
-            "ix_delivery_due", "priority", "due_at", postgresql_where=text("state IN ('queued', 'deferred')")
-        ),
+        Index("ix_delivery_due", "priority", "due_at", postgresql_where=text("state IN ('queued', 'deferred')")),
         Index("ix_delivery_leased", "lease_until", postgresql_where=text("state = 'sending'")),
-        Index(
-            "uq_delivery_digest_id", "digest_id", unique=True, postgresql_where=text("digest_id IS NOT NULL")
-        ),
+        Index("uq_delivery_digest_id", "digest_id", unique=True, postgresql_where=text("digest_id IS NOT NULL")),
         Index("ix_delivery_reader_id", "reader_id"),
     )

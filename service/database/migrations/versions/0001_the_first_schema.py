@@ -42,9 +42,7 @@ def upgrade() -> None:
         sa.Column("reply", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint(
-            "kind IN ('digest', 'confirm', 'welcome', 'sign-in')", name=op.f("ck_delivery_kind")
-        ),
+        sa.CheckConstraint("kind IN ('digest', 'confirm', 'welcome', 'sign-in')", name=op.f("ck_delivery_kind")),
         sa.CheckConstraint(
             "state IN ('queued', 'sending', 'sent', 'deferred', 'failed', 'cancelled', 'uncertain')",
             name=op.f("ck_delivery_state"),
@@ -134,9 +132,7 @@ def upgrade() -> None:
         sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("next_digest_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_edition_id", sa.Integer(), server_default="0", nullable=False),
-        sa.CheckConstraint(
-            "state <> 'active' OR next_digest_at IS NOT NULL", name=op.f("ck_reader_active_has_slot")
-        ),
+        sa.CheckConstraint("state <> 'active' OR next_digest_at IS NOT NULL", name=op.f("ck_reader_active_has_slot")),
         sa.CheckConstraint("state IN ('pending', 'active', 'unsubscribed')", name=op.f("ck_reader_state")),
         sa.CheckConstraint("digest_hour BETWEEN 0 AND 23", name=op.f("ck_reader_digest_hour")),
         sa.CheckConstraint("paper_limit BETWEEN 1 AND 50", name=op.f("ck_reader_paper_limit")),
@@ -202,9 +198,7 @@ def upgrade() -> None:
         sa.Column("project_url", sa.Text(), nullable=True),
         sa.Column("withdrawn", sa.Boolean(), server_default="false", nullable=False),
         sa.Column("title_key", sa.Text(), nullable=False),
-        sa.Column(
-            "first_seen_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
-        ),
+        sa.Column("first_seen_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("edition_id", sa.Integer(), nullable=True),
         sa.ForeignKeyConstraint(["edition_id"], ["edition.id"], name=op.f("fk_paper_edition_id")),
@@ -213,9 +207,7 @@ def upgrade() -> None:
     op.create_index("ix_paper_edition_id", "paper", ["edition_id"], unique=False)
     op.create_index("ix_paper_listed_on", "paper", ["listed_on", "id"], unique=False)
     op.create_index("ix_paper_title_key", "paper", ["title_key"], unique=False, postgresql_using="hash")
-    op.create_index(
-        "ix_paper_unedited", "paper", ["id"], unique=False, postgresql_where=sa.text("edition_id IS NULL")
-    )
+    op.create_index("ix_paper_unedited", "paper", ["id"], unique=False, postgresql_where=sa.text("edition_id IS NULL"))
     op.create_index("ix_paper_updated_at", "paper", ["updated_at", "id"], unique=False)
     op.create_table(
         "topic",
@@ -240,9 +232,7 @@ def upgrade() -> None:
         sa.Column("muted", sa.Boolean(), server_default="false", nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.ForeignKeyConstraint(["query_id"], ["query.id"], name=op.f("fk_interest_query_id")),
-        sa.ForeignKeyConstraint(
-            ["reader_id"], ["reader.id"], name=op.f("fk_interest_reader_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["reader_id"], ["reader.id"], name=op.f("fk_interest_reader_id"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["topic_slug"], ["topic.slug"], name=op.f("fk_interest_topic_slug")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_interest")),
     )
@@ -266,9 +256,7 @@ def upgrade() -> None:
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("listed_on", sa.Date(), nullable=False),
         sa.Column("seen_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["paper_id"], ["paper.id"], name=op.f("fk_sighting_paper_id"), ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["paper_id"], ["paper.id"], name=op.f("fk_sighting_paper_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("paper_id", "source", name=op.f("pk_sighting")),
     )
     op.execute("""
@@ -309,14 +297,10 @@ def downgrade() -> None:
     op.drop_table("edition")
     op.drop_index("uq_digest_reader_id_slot", table_name="digest")
     op.drop_table("digest")
-    op.drop_index(
-        "uq_delivery_digest_id", table_name="delivery", postgresql_where=sa.text("digest_id IS NOT NULL")
-    )
+    op.drop_index("uq_delivery_digest_id", table_name="delivery", postgresql_where=sa.text("digest_id IS NOT NULL"))
     op.drop_index("ix_delivery_reader_id", table_name="delivery")
     op.drop_index("ix_delivery_leased", table_name="delivery", postgresql_where=sa.text("state = 'sending'"))
-    op.drop_index(
-        "ix_delivery_due", table_name="delivery", postgresql_where=sa.text("state IN ('queued', 'deferred')")
-    )
+    op.drop_index("ix_delivery_due", table_name="delivery", postgresql_where=sa.text("state IN ('queued', 'deferred')"))
     op.drop_table("delivery")
     op.drop_index(op.f("ix_consent_event_reader_id"), table_name="consent_event")
     op.drop_table("consent_event")
