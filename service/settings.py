@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     huggingface_url: str = "https://huggingface.co"
     arxiv_rss_url: str = "https://rss.arxiv.org"
     arxiv_categories: str = (
-        "cs.AI cs.CL cs.CV cs.LG cs.RO cs.CR cs.DB cs.DC cs.HC cs.IR cs.MA cs.NE cs.SD cs.SE stat.ML eess.AS quant-ph"
+        "cs.AI cs.CL cs.CR cs.CV cs.DB cs.DC cs.HC cs.IR cs.LG cs.MA cs.NE cs.RO cs.SD cs.SE eess.AS quant-ph stat.ML"
     )
     """Space-separated arXiv categories or archives to read each day."""
     allow_private_sources: bool = False

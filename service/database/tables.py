@@ -130,7 +130,7 @@ class Paper(Base):
 
 
 class PaperIdentifier(Base):
-    """A name by which a source knows a paper: scheme ``arxiv`` (no version), ``doi`` (lower case), or a source's own."""
+    """A name a source has for a paper: scheme ``arxiv`` (no version), ``doi`` (lower case), or a source's own."""
 
     __tablename__ = "paper_identifier"
 
