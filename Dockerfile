@@ -1,0 +1,23 @@
+# One image for every process: web, worker, beat, migrate. It runs as an unprivileged user.
+FROM python:3.13-slim-bookworm AS build
+WORKDIR /app
+RUN python -m venv /venv
+COPY requirements.lock .
+RUN /venv/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY service service
+COPY workers workers
+COPY templates templates
+RUN /venv/bin/pip install --no-cache-dir --no-deps --editable . && /venv/bin/python -m compileall -q service workers
+
+FROM python:3.13-slim-bookworm
+RUN useradd --system --uid 10001 --create-home --home-dir /data paperround
+COPY --from=build /venv /venv
+COPY --from=build /app /app
+WORKDIR /app
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PAPERROUND_HOME=/data PAPERROUND_HOST=0.0.0.0
+USER paperround
+VOLUME /data
+EXPOSE 8000
+ENTRYPOINT ["paperround"]
+CMD ["web"]
