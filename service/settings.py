@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     """Space-separated arXiv categories or archives to read each day."""
     allow_private_sources: bool = False
     """Let fetches reach private and loopback addresses: for tests and for sources inside your own network."""
+    ingest_minutes: int = Field(default=60, ge=1, le=1440)
+    """Between two readings of the sources by the scheduler."""
     look_back_days: int = Field(default=3, ge=1, le=30)
     """Days of Hugging Face listings read again at each ingest, to fill gaps."""
     fetch_timeout_seconds: float = Field(default=20.0, gt=0)

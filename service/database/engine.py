@@ -81,6 +81,10 @@ class Database:
         with self.engine.begin() as connection:
             yield connection
 
+    def revive(self) -> bool:
+        """Start an embedded server again that died under us, its owner; return whether that was needed."""
+        return self._server is not None and self._server.revive()
+
     def close(self) -> None:
         self.engine.dispose()
         if self._server is not None:

@@ -1,0 +1,29 @@
+"""`paperround doctor`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+from rich.table import Table
+
+from service.cli.door import console, print_json
+from service.cli.papers import Json
+from service.doctor import Verdict, examine
+from service.settings import load
+
+_MARKS = {Verdict.OK: "[green]ok[/]", Verdict.WARNING: "[yellow]warning[/]", Verdict.FAILURE: "[red]failure[/]"}
+
+
+def doctor(json: Json = False) -> None:
+    """Check settings, database, broker, relay, disk, sources and outbox, and say what to do. Exit 1 on a failure."""
+    findings = list(examine(load()))
+    if json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        table = Table(box=None, show_header=False)
+        for finding in findings:
+            table.add_row(_MARKS[finding.verdict], finding.check, finding.detail)
+        console.print(table)
+    if any(finding.verdict is Verdict.FAILURE for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,105 @@
+"""Papers in, digests out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from service import rounds
+from service.cli.door import complain, console, opened, opened_for_sending, print_json, progress
+from service.papers import ingest as ingesting
+from service.papers import sources
+from service.subscribers import accounts
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+_SHOWN_PROBLEMS = 20
+
+
+def ingest(
+    file: Annotated[Path | None, typer.Option(help="Read this file instead of the sources.")] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", help="page, huggingface, arxiv-rss or jsonl; guessed without it.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Take new papers from the configured sources, or from one file."""
+    if form is not None and file is None:
+        raise typer.BadParameter("--format goes with --file")
+    source = sources.from_file(file, form) if file is not None else None
+    with opened() as (settings, database), progress(json) as tell:
+        if source is not None:
+            step = (lambda count: tell(f"read {source.origin}", count)) if tell else None
+            reports = [ingesting.ingest(database, source, datetime.now(UTC).date(), on_progress=step)]
+        else:
+            reports = list(rounds.gather(database, settings, tell))
+    if json:
+        print_json([_as_row(report) for report in reports] if file is None else _as_row(reports[0]))
+    else:
+        for report in reports:
+            _print_report(report)
+    if file is not None and reports[0].error:
+        raise typer.Exit(2)
+    if reports and all(report.error for report in reports):
+        raise typer.Exit(1)
+
+
+def run_round(
+    now: Annotated[
+        bool, typer.Option("--now", help="For all active readers, not only those whose hour has come.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Cut an edition, match it, plan the digests and send them."""
+    with opened_for_sending() as (settings, database), progress(json) as tell:
+        report = rounds.run(database, settings, tell, everyone=now)
+    if json:
+        row = asdict(report)
+        del row["deferred"]
+        print_json(row)
+    else:
+        edition = f"Edition {report.edition}: {report.papers} papers" if report.edition else "No new papers"
+        console.print(
+            f"{edition}. {report.readers} readers, {report.queued} digests planned:"
+            f" {report.sent} sent, {report.failed} failed."
+        )
+    if report.deferred:
+        complain(
+            f"{report.deferred} not accepted yet: they stay in the outbox and are tried again (`paperround doctor`)"
+        )
+        raise typer.Exit(1)
+
+
+def preview(
+    email: Annotated[str, typer.Argument(help="The reader's address.")],
+    html: Annotated[Path | None, typer.Option(help="Write the HTML part to this file.")] = None,
+    json: Json = False,
+) -> None:
+    """Show the digest that a reader would get now, without sending or changing anything."""
+
+
+def _as_row(report: ingesting.IngestReport) -> dict[str, object]:
+    return asdict(report) | {"unchanged": report.unchanged}
+
+
+def _print_report(report: ingesting.IngestReport) -> None:
+    taken = report.seen - report.rejected
+    console.print(
+        f"{report.origin}: {taken} papers of {report.seen} rows;"
+        f" {report.new} new, {report.updated} updated, {report.unchanged} unchanged, {report.rejected} rejected",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if report.problems:
+        table = Table("where", "problem", box=None)
+        for problem in report.problems[:_SHOWN_PROBLEMS]:
+            table.add_row(problem.position, problem.problem)
+        console.print(table)
+        if len(report.problems) > _SHOWN_PROBLEMS:
+            console.print(f"… and {len(report.problems) - _SHOWN_PROBLEMS} more; all of them with --json")
+    if report.error:
+        complain(f"{report.source}: {report.error}")

@@ -1,0 +1,3 @@
+"""The catalogue, for the operator."""
+
+from __future__ import annotations

@@ -1,0 +1,161 @@
+"""Is this installation fit to mail anybody? Each check says what it saw and, where something is amiss, the remedy."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+import redis
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.database import Database, DatabaseError, migrations
+from service.database.tables import Delivery, DeliveryState, Ingest
+from service.delivery import relay
+from service.settings import Settings, SettingsError
+
+_LOW_DISK_BYTES = 1 << 30
+_STALE = timedelta(hours=26)
+"""A source not read for longer than this has missed a day."""
+
+
+class Verdict(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of one check."""
+
+    check: str
+    verdict: Verdict
+    detail: str
+    """What was seen; with a warning or failure, also what to do."""
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Run every check that can be run; later ones are left out where an earlier one makes them impossible."""
+    yield _settings(settings)
+    yield _site(settings)
+    yield _disk(settings)
+    yield _broker(settings)
+    yield _relay(settings)
+    try:
+        database = Database.open(settings)
+    except DatabaseError as error:
+        yield Finding("database", Verdict.FAILURE, str(error))
+        return
+    with database:
+        yield from _database(database)
+
+
+def _settings(settings: Settings) -> Finding:
+    try:
+        settings.check_production()
+    except SettingsError as error:
+        return Finding("settings", Verdict.FAILURE, str(error))
+    mode = "embedded" if settings.embedded else "production"
+    if not settings.embedded and not settings.postal_address:
+        remedy = "set PAPERROUND_POSTAL_ADDRESS: most countries require one in the footer of such mail"
+        return Finding("settings", Verdict.WARNING, remedy)
+    return Finding("settings", Verdict.OK, f"{mode} mode, mail from {settings.mail_domain}")
+
+
+def _site(settings: Settings) -> Finding:
+    if settings.embedded or urlsplit(settings.origin).scheme == "https":
+        return Finding("site address", Verdict.OK, settings.origin)
+    return Finding(
+        "site address",
+        Verdict.WARNING,
+        f"{settings.origin} is not https: one-click unsubscribe (RFC 8058) needs it; set PAPERROUND_SITE_URL",
+    )
+
+
+def _disk(settings: Settings) -> Finding:
+    folder = settings.home
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    seen = f"{free / (1 << 30):.1f} GiB free at {settings.home}"
+    if free < _LOW_DISK_BYTES:
+        return Finding("disk", Verdict.FAILURE, f"{seen}: make room, or set PAPERROUND_HOME to another disk")
+    return Finding("disk", Verdict.OK, seen)
+
+
+def _broker(settings: Settings) -> Finding:
+    if settings.broker_url is None:
+        return Finding("broker", Verdict.OK, "files in the data folder")
+    try:
+        redis.Redis.from_url(settings.broker_url, socket_timeout=3, socket_connect_timeout=3).ping()
+    except (redis.RedisError, OSError, ValueError) as error:
+        return Finding(
+            "broker",
+            Verdict.FAILURE,
+            f"no answer ({type(error).__name__}): check PAPERROUND_BROKER_URL; digests wait until it answers",
+        )
+    return Finding("broker", Verdict.OK, "Redis answers")
+
+
+def _relay(settings: Settings) -> Finding:
+    try:
+        target = relay.configured(settings)
+        socket.create_connection((target.host, target.port), timeout=5).close()
+    except (relay.RelayDown, OSError) as error:
+        running = "it runs while `paperround up` does"
+        remedy = running if settings.embedded and settings.smtp_url is None else "check PAPERROUND_SMTP_URL"
+        return Finding("relay", Verdict.WARNING, f"no answer ({error}): {remedy}; mail waits in the outbox")
+    return Finding("relay", Verdict.OK, f"{target.host}:{target.port} answers")
+
+
+def _database(database: Database) -> Iterator[Finding]:
+    with database.connection() as connection:
+        version = str(connection.scalar(text("SHOW server_version")))
+    yield Finding("database", Verdict.OK, f"PostgreSQL {version}")
+    if waiting := migrations.pending(database):
+        yield Finding("migrations", Verdict.FAILURE, f"{len(waiting)} not applied: run `paperround migrate`")
+        return
+    yield Finding("migrations", Verdict.OK, "all applied")
+    checks: tuple[Callable[[Database], Iterator[Finding]], ...] = (_sources, _outbox)
+    for check in checks:
+        try:
+            yield from check(database)
+        except SQLAlchemyError as error:
+            yield Finding(check.__name__.strip("_"), Verdict.FAILURE, f"{type(error).__name__}: see the database's log")
+
+
+def _sources(database: Database) -> Iterator[Finding]:
+    newest = (
+        select(Ingest.source, func.max(Ingest.finished_at).filter(Ingest.error.is_(None)))
+        .group_by(Ingest.source)
+        .order_by(Ingest.source)
+    )
+    with database.transaction() as session:
+        rows = session.execute(newest).tuples().all()
+    if not rows:
+        yield Finding("sources", Verdict.WARNING, "nothing read yet: run `paperround ingest`")
+    for source, finished_at in rows:
+        if finished_at is None or datetime.now(UTC) - finished_at > _STALE:
+            when = f"last read {finished_at:%Y-%m-%d %H:%M} UTC" if finished_at else "never read to its end"
+            yield Finding(f"source {source}", Verdict.WARNING, f"{when}: run `paperround ingest` and see what it says")
+        else:
+            yield Finding(f"source {source}", Verdict.OK, f"read {finished_at:%Y-%m-%d %H:%M} UTC")
+
+
+def _outbox(database: Database) -> Iterator[Finding]:
+    waiting = select(func.count(), func.min(Delivery.due_at)).where(
+        Delivery.state.in_([DeliveryState.QUEUED, DeliveryState.DEFERRED])
+    )
+    with database.transaction() as session:
+        count, oldest = session.execute(waiting).tuples().one()
+    if count and datetime.now(UTC) - oldest > timedelta(hours=1):
+        remedy = "check the relay, and that a worker for the queue `send` runs"
+        yield Finding("outbox", Verdict.WARNING, f"{count} waiting, some for over an hour: {remedy}")
+    else:
+        yield Finding("outbox", Verdict.OK, f"{count} waiting")

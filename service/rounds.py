@@ -1,0 +1,105 @@
+"""The paper round: papers in, an edition cut, queries matched, digests planned, mail sent.
+
+Every step finds its work from the tables, so a round may be stopped between or inside steps and begun again: papers
+already stored are not new, an edition is cut or not, a chunk of readers is planned or not, a message is settled or
+still leased.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from sqlalchemy import func, select
+
+from service.database import Database
+from service.database.tables import Delivery, DeliveryState, Digest
+from service.delivery import sender
+from service.digests import plan
+from service.matching import match
+from service.papers import editions, ingest, sources
+from service.settings import Settings
+
+Tell = Callable[[str, int], None]
+"""Called with the name of a step and how many things that step has done so far."""
+
+_PATIENCE_SECONDS = 120.0
+"""How long a round waits for messages that another sender has taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundReport:
+    """What one round did. The counts of deliveries speak of this round's digests only."""
+
+    edition: int | None
+    """The edition cut in this round; None where no paper was new."""
+    papers: int
+    readers: int
+    queued: int
+    sent: int
+    failed: int
+    deferred: int
+    """Not accepted yet; they are tried again by themselves until their deadline."""
+
+
+def gather(database: Database, settings: Settings, tell: Tell | None = None) -> Iterator[ingest.IngestReport]:
+    """Read every configured source once, a report each; a source that fails is reported and costs only itself."""
+    since = (datetime.now(UTC) - timedelta(days=settings.look_back_days)).date()
+    for source in sources.configured(settings):
+        yield ingest.ingest(database, source, since, on_progress=_step(tell, f"read {source.name}"))
+
+
+def cut_and_match(database: Database, tell: Tell | None = None) -> editions.CutEdition | None:
+    """Cut an edition from what has arrived and match it; None where nothing has."""
+    edition = editions.cut(database)
+    match.match_pending(database, on_progress=_step(tell, "match queries"))
+    return edition
+
+
+def run(
+    database: Database, settings: Settings, tell: Tell | None = None, *, everyone: bool = False
+) -> RoundReport:
+    """One whole round from what is already stored, for the readers whose hour has come, or for ``everyone`` active.
+
+    A reader to whom nothing new applies gets nothing. Running it twice, or beside the scheduled workers, mails nobody
+    twice: planning advances each reader's last edition in the transaction that queues the digest.
+    """
+    edition = cut_and_match(database, tell)
+    planned = plan.plan_due(database, settings, everyone=everyone, on_progress=_step(tell, "plan digests"))
+    sender.send_due(database, settings, on_progress=_step(tell, "send"))
+    states = _settled_states(database, planned.slot)
+    return RoundReport(
+        edition=edition.id if edition else None,
+        papers=edition.paper_count if edition else 0,
+        readers=planned.readers,
+        queued=planned.digests,
+        sent=states.get(DeliveryState.SENT, 0),
+        failed=states.get(DeliveryState.FAILED, 0),
+        deferred=states.get(DeliveryState.DEFERRED, 0) + states.get(DeliveryState.QUEUED, 0),
+    )
+
+
+def _settled_states(database: Database, slot: datetime | None) -> dict[str, int]:
+    """Deliveries of a slot by state, once no other sender (a worker beside us) still holds one of them."""
+    if slot is None:
+        return {}
+    statement = (
+        select(Delivery.state, func.count())
+        .join(Digest, Digest.id == Delivery.digest_id)
+        .where(Digest.slot == slot)
+        .group_by(Delivery.state)
+    )
+    give_up = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        with database.transaction() as session:
+            states = dict(session.execute(statement).tuples().all())
+        if DeliveryState.SENDING not in states or time.monotonic() > give_up:
+            return states
+        time.sleep(0.2)
+
+
+def _step(tell: Tell | None, name: str) -> Callable[[int], None] | None:
+    return partial(tell, name) if tell is not None else None

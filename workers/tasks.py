@@ -1,0 +1,63 @@
+"""The tasks. Each finds its work from the tables, may run twice, and may be lost: the schedule calls it again."""
+
+from __future__ import annotations
+
+from service import rounds
+from service.delivery import sender
+from service.digests import plan
+from service.doorbell import Task, doorbell
+from service.outbox import rows
+from service.papers import ingest
+from workers.app import app, settings
+from workers.house import LoggedTask, database, log
+
+
+@app.task(name=Task.INGEST_ALL, base=LoggedTask)
+def ingest_all() -> None:
+    """Read every source; wake the matcher if anything came."""
+    new = 0
+    for report in rounds.gather(database(), settings):
+        log.info("ingest.read", source=report.source, seen=report.seen, new=report.new, rejected=report.rejected,
+                 error=report.error)  # fmt: skip
+        new += report.new
+    if new:
+        doorbell(settings).ring(Task.MATCH_NEW)
+
+
+@app.task(name=Task.MATCH_NEW, base=LoggedTask)
+def match_new() -> None:
+    """Cut an edition from what has arrived and match it."""
+    edition = rounds.cut_and_match(database())
+    if edition:
+        log.info("edition.cut", edition=edition.id, papers=edition.paper_count)
+
+
+@app.task(name=Task.PLAN_DUE, base=LoggedTask)
+def plan_due() -> None:
+    """Plan the digests of readers whose hour has come; wake the sender."""
+    report = plan.plan_due(database(), settings)
+    if report.readers:
+        log.info("plan.done", readers=report.readers, digests=report.digests)
+    if report.digests:
+        doorbell(settings).ring(Task.SEND_DUE)
+
+
+@app.task(name=Task.SEND_DUE, base=LoggedTask)
+def send_due() -> None:
+    """Send what is due in the outbox."""
+    report = sender.send_due(database(), settings)
+    if report.sent or report.deferred or report.failed or report.cancelled:
+        log.info("send.done", sent=report.sent, deferred=report.deferred, failed=report.failed,
+                 cancelled=report.cancelled)  # fmt: skip
+
+
+@app.task(name=Task.SWEEP_LEASES, base=LoggedTask)
+def sweep_leases() -> None:
+    """Give back what dead senders held."""
+    rows.sweep(database(), uncertain=settings.uncertain)
+
+
+@app.task(name=Task.PRUNE, base=LoggedTask)
+def prune() -> None:
+    """Drop the problems of old ingests."""
+    ingest.prune(database())
