@@ -1,0 +1,121 @@
+"""Which relay to use and how to speak to it, read from the settings."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from service.delivery import local
+from service.delivery.results import RelayDown
+from service.settings import Settings
+
+
+class Tls(StrEnum):
+    """When a connection is encrypted. A certificate is always verified."""
+
+    IMPLICIT = "implicit"
+    """From the first byte: ``smtps://``."""
+    REQUIRED = "required"
+    """By STARTTLS, or not at all: ``?tls=required``, and the default when a user is named."""
+    OFFERED = "offered"
+    """By STARTTLS where the relay offers it: the default without a user."""
+    OFF = "off"
+    """Never: ``?tls=off``, and the default on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """A mail server that takes our messages."""
+
+    host: str
+    port: int
+    tls: Tls
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+    """Trusted in place of the system's certificates."""
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the relay is on this machine, so that clear text meets no wire."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def relay_of(settings: Settings) -> Relay:
+    """The relay of ``PAPERROUND_SMTP_URL``, or in embedded mode without one the local mailbox.
+
+    ``smtp[s]://[user:password@]host[:port][?tls=required|offered|off][&ca=FILE]``; user and password are
+    percent-decoded. Ports by default: 465 for smtps, 587 with a user, else 25.
+
+    Raises :class:`RelayDown` with the remedy.
+    """
+    if settings.smtp_url is not None:
+        return parse(settings.smtp_url)
+    if not settings.embedded:
+        raise RelayDown("no relay is set: name one in PAPERROUND_SMTP_URL, for example smtp://user:password@host:587")
+    port = local.running_port(settings.home)
+    if port is None:
+        raise RelayDown("the local mailbox is not running: start it with `paperround up`")
+    return Relay("127.0.0.1", port, Tls.OFF)
+
+
+def parse(url: str) -> Relay:
+    """Read the URL of a relay. Raises :class:`RelayDown`; the URL itself, which may hold a password, is not told."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise _unusable("the port must be a number up to 65535") from None
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+        raise _unusable("it must look like smtp://user:password@host:587 or smtps://host")
+    username = unquote(parts.username) if parts.username else None
+    password = unquote(parts.password) if parts.password else None
+    if (username is None) != (password is None):
+        raise _unusable("user and password go together; percent-encode @ : / in them")
+    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    ca_file = Path(options.pop("ca")) if "ca" in options else None
+    if ca_file is not None and not ca_file.is_file():
+        raise _unusable(f"there is no file {ca_file} for ca=")
+    wish = options.pop("tls", None)
+    if options:
+        raise _unusable("the only options are tls= and ca=")
+    relay = Relay(
+        host=parts.hostname,
+        port=port or (465 if parts.scheme == "smtps" else 587 if username else 25),
+        tls=Tls.IMPLICIT,
+        username=username,
+        password=password,
+        ca_file=ca_file,
+    )
+    if parts.scheme == "smtps":
+        if wish is not None:
+            raise _unusable("smtps:// is always encrypted; tls= goes with smtp://")
+        return relay
+    return _with_tls(relay, wish)
+
+
+def _with_tls(relay: Relay, wish: str | None) -> Relay:
+    if wish is None:
+        tls = Tls.OFF if relay.loopback else Tls.REQUIRED if relay.username else Tls.OFFERED
+    elif wish in (Tls.REQUIRED, Tls.OFFERED, Tls.OFF):
+        tls = Tls(wish)
+    else:
+        raise _unusable("tls= must be required, offered or off")
+    if relay.username and tls in (Tls.OFF, Tls.OFFERED) and not relay.loopback:
+        raise _unusable("a password is never sent in clear text: use tls=required or smtps://")
+    return Relay(relay.host, relay.port, tls, relay.username, relay.password, relay.ca_file)
+
+
+def _unusable(why: str) -> RelayDown:
+    return RelayDown(f"PAPERROUND_SMTP_URL is not usable: {why}")

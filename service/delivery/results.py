@@ -1,0 +1,80 @@
+"""What a transport is and what it reports: one result a message, each of its own type.
+
+A *transport* takes a batch of composed messages and yields exactly one :data:`Result` for each, in the order in which
+they become known. When the relay can take no more, the messages not yet attempted are reported :class:`Unsent` and
+:class:`RelayDown` is raised after the last result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Outgoing(Protocol):
+    """A message ready for its envelope (``digests.compose.Composed`` is one)."""
+
+    @property
+    def delivery_id(self) -> int: ...
+    @property
+    def envelope_sender(self) -> str: ...
+    @property
+    def recipient(self) -> str: ...
+    @property
+    def content(self) -> bytes:
+        """RFC 5322 with CRLF line ends, not dot-stuffed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    delivery_id: int
+    reply: str
+    """The relay's last word, or what happened instead; one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted(_Result):
+    """The relay has taken responsibility for the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred(_Result):
+    """Refused for now, or tried twice without an answer before the message itself was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected(_Result):
+    """Refused for good."""
+
+    bad_address: bool = False
+    """Whether the refusal says that the address does not exist: a hard bounce."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertain(_Result):
+    """Sent to its final dot, but the reply never came: the relay may or may not have it (RFC 1047)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent(_Result):
+    """Not attempted, through no fault of its own."""
+
+
+Result = Accepted | Deferred | Rejected | Uncertain | Unsent
+
+
+class RelayDown(Exception):  # noqa: N818 (the word of the design)
+    """The relay cannot be used now, whatever the message. One line: the relay, what is wrong and the remedy."""
+
+
+class Transport(Protocol):
+    def send(self, batch: Sequence[Outgoing], *, latest: float | None = None) -> AsyncIterator[Result]:
+        """Send every message of ``batch``; see the module.
+
+        ``latest``: the ``time.monotonic()`` after which no message's content may leave; what has not left by then is
+        reported :class:`Unsent`.
+        """
+
+    async def close(self) -> None:
+        """End all connections politely."""
