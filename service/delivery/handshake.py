@@ -13,7 +13,7 @@ from pathlib import Path
 from service.delivery.relay import Relay, Tls
 from service.delivery.replies import Reply
 from service.delivery.results import RelayDown
-from service.delivery.wire import WireError, Wire
+from service.delivery.wire import Wire, WireError
 
 ENCRYPTION_HINT = "give a certificate to trust with ca=FILE, or tls=off on a network you trust"
 

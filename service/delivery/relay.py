@@ -12,6 +12,8 @@ from service.delivery import local
 from service.delivery.results import RelayDown
 from service.settings import Settings
 
+__all__ = ["Relay", "RelayDown", "Tls", "configured", "parse"]
+
 
 class Tls(StrEnum):
     """When a connection is encrypted. A certificate is always verified."""
@@ -52,7 +54,7 @@ class Relay:
         return f"{self.host}:{self.port}"
 
 
-def relay_of(settings: Settings) -> Relay:
+def configured(settings: Settings) -> Relay:
     """The relay of ``PAPERROUND_SMTP_URL``, or in embedded mode without one the local mailbox.
 
     ``smtp[s]://[user:password@]host[:port][?tls=required|offered|off][&ca=FILE]``; user and password are

@@ -19,7 +19,7 @@ from service.delivery.handshake import Capabilities, Timeouts, open_wire
 from service.delivery.relay import Relay
 from service.delivery.replies import Reply, Stage, Verdict, judge
 from service.delivery.results import Accepted, Deferred, Outgoing, Rejected, RelayDown, Result, Uncertain, Unsent
-from service.delivery.wire import WireError, Wire
+from service.delivery.wire import Wire, WireError
 
 ONE_WRITE = 16 * 1024
 """Octets of content that share a write with the next envelope. Larger content is first watched out of the door."""
