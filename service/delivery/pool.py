@@ -79,7 +79,8 @@ class SmtpTransport:
         self._pending: deque[Job] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
-        self._conversations = 0
+        self._connections = 0
+        """Open or being opened."""
         self._fruitless = 0
         self._down: Exception | None = None
         self._closing = False
@@ -163,20 +164,14 @@ class SmtpTransport:
     async def _work(self) -> None:
         """Hold conversations with the relay as long as there is something to say."""
         while self._pending and self._down is None:
+            self._connections += 1
             try:
-                connection = await Connection.open(self._relay, self._our_name, self._timeouts)
-            except RelayDown as error:
-                if not self._conversations:
-                    raise
-                # Others are being served: it only wants no more of us at once.
-                self._limit = max(1, self._conversations)
-                log.info("smtp.fewer_connections", relay=str(self._relay), connections=self._limit, reason=str(error))
-                return
-            self._conversations += 1
-            try:
+                connection = await self._open()
+                if connection is None:
+                    return
                 await connection.serve(self, self._messages_per_connection)
             finally:
-                self._conversations -= 1
+                self._connections -= 1
             if connection.answered or connection.broken is None:
                 self._fruitless = 0
                 continue
@@ -185,6 +180,19 @@ class SmtpTransport:
                 raise RelayDown(
                     f"the relay {self._relay} breaks off every conversation ({connection.broken}): look at its logs"
                 )
+
+    async def _open(self) -> Connection | None:
+        """A connection; None where the relay wants no more of them from us. Raises :class:`RelayDown`."""
+        try:
+            return await Connection.open(self._relay, self._our_name, self._timeouts)
+        except RelayDown as error:
+            others = self._connections - 1
+            if not others:
+                raise
+            # Some of the others may be let in; the last to be turned away knows better.
+            self._limit = others
+            log.info("smtp.fewer_connections", relay=str(self._relay), connections=others, reason=str(error))
+            return None
 
     def _give_up(self, error: Exception) -> None:
         if self._down is None:

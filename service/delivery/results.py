@@ -47,8 +47,9 @@ class Deferred(_Result):
 class Rejected(_Result):
     """Refused for good."""
 
-    bad_address: bool = False
-    """Whether the refusal says that the address does not exist: a hard bounce."""
+    bad_address: str | None = None
+    """The codes, where they say that the address does not exist: a hard bounce. Without the relay's words, which often
+    repeat the address."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,7 +208,8 @@ class Connection:
         if verdict is Verdict.DEFER:
             feed.report(job, Deferred(job.message.delivery_id, reply.summary))
         else:
-            feed.report(job, Rejected(job.message.delivery_id, reply.summary, verdict is Verdict.BOUNCE))
+            bad_address = reply.codes if verdict is Verdict.BOUNCE else None
+            feed.report(job, Rejected(job.message.delivery_id, reply.summary, bad_address))
 
     def _blame(self, feed: Feed) -> None:
         """The connection broke over the open message: it gets another chance, but not for ever."""

@@ -1,0 +1,57 @@
+"""The last look before a message goes out: an unsubscribe or a suppression a second ago wins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from service.database.tables import DeliveryKind, ReaderState, Suppression
+from service.settings import Settings
+from service.subscribers import addresses
+
+# By the primary keys of both tables.
+_STILL_OURS = text("""
+    SELECT delivery.id, delivery.kind, reader.state, reader.address_key
+    FROM delivery LEFT JOIN reader ON reader.id = delivery.reader_id
+    WHERE delivery.id = ANY(:ids) AND delivery.state = 'sending' AND delivery.lease_owner = :owner
+""")
+
+_ENTITLED: dict[DeliveryKind, frozenset[ReaderState]] = {
+    DeliveryKind.CONFIRM: frozenset({ReaderState.PENDING}),
+    DeliveryKind.WELCOME: frozenset({ReaderState.ACTIVE}),
+    DeliveryKind.DIGEST: frozenset({ReaderState.ACTIVE}),
+    DeliveryKind.SIGN_IN: frozenset(ReaderState),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recheck:
+    """What the last look found."""
+
+    entitled: frozenset[int]
+    """Deliveries that may go."""
+    cancelled: dict[int, str]
+    """Deliveries that may not, and why. Those in neither are no longer this sender's."""
+
+
+def recheck(session: Session, settings: Settings, owner: str, delivery_ids: Iterable[int]) -> Recheck:
+    """Look again at the readers behind ``delivery_ids``, and whether ``owner`` still holds the rows."""
+    found = session.execute(_STILL_OURS, {"ids": list(delivery_ids), "owner": owner}).tuples().all()
+    hashes = {key: addresses.hashed(settings, key) for _, _, _, key in found if key is not None}
+    wanted = select(Suppression.address_hash).where(Suppression.address_hash.in_(hashes.values()))
+    suppressed = set(session.scalars(wanted))
+    entitled: set[int] = set()
+    cancelled: dict[int, str] = {}
+    for delivery_id, kind, state, key in found:
+        if state is None:
+            cancelled[delivery_id] = "the reader is gone"
+        elif ReaderState(state) not in _ENTITLED[DeliveryKind(kind)]:
+            cancelled[delivery_id] = f"the reader is {state}"
+        elif hashes[key] in suppressed:
+            cancelled[delivery_id] = "the address is suppressed"
+        else:
+            entitled.add(delivery_id)
+    return Recheck(frozenset(entitled), cancelled)

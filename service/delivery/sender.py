@@ -1,0 +1,320 @@
+"""Sending what is due in the outbox.
+
+The steps for one claim of rows, and what a crash after each leaves:
+
+1. Claim rows: one UPDATE, leased to this run. A crash: the lease ends and the sweep puts them back.
+2. Compose. Whoever is no longer entitled is cancelled; a message that cannot be made fails alone.
+3. In portions: look at the readers once more, so that an unsubscribe a second ago wins.
+4. Hand the portion to the transport. A crash between a message's acceptance and step 5 repeats it, with the same
+   Message-ID; that is at most the portions under way.
+5. Settle the portion in bulk.
+
+No content leaves whose answer could come after the lease ends, so two senders never have one message in hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from sqlalchemy import select
+
+from service.database import Database
+from service.database.tables import Delivery, DeliveryState, Reader
+from service.delivery import relay
+from service.delivery.composing import Composes, compose
+from service.delivery.handshake import Timeouts
+from service.delivery.pool import SmtpTransport
+from service.delivery.recheck import Recheck, recheck
+from service.delivery.refusals import Refusals
+from service.delivery.results import Accepted, Deferred, Rejected, RelayDown, Result, Transport, Uncertain, Unsent
+from service.digests.compose import Composed, Composer
+from service.outbox import rows, states
+from service.outbox.claims import Claim, Outcome
+from service.settings import Settings
+from service.subscribers import addresses, suppression
+
+log = structlog.get_logger(__name__)
+
+LANES = 2
+"""Claims worked on at once: while one waits for the database, the other keeps the connections busy."""
+PORTION = 50
+"""Deliveries between the last look at their readers and the wire."""
+_SPARE_SECONDS = 5.0
+"""Left of the lease for settling."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendReport:
+    """What one :func:`send_due` did, in deliveries."""
+
+    sent: int = 0
+    deferred: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    uncertain: int = 0
+    paused: bool = False
+    """The relay could not be used: what is due waits in the queue, no attempt counted."""
+    reason: str = ""
+    """With ``paused``: one line, with the remedy."""
+
+
+def send_due(
+    database: Database,
+    settings: Settings,
+    *,
+    on_progress: Callable[[int], None] | None = None,
+    now: datetime | None = None,
+    composer: Composes | None = None,
+    transport: Transport | None = None,
+) -> SendReport:
+    """Send until nothing is due or the relay cannot be used. Safe to run any number of times at once, anywhere.
+
+    ``on_progress`` hears how many deliveries have been settled so far. ``now`` stands in for the clock in choosing
+    what is due. ``composer`` and ``transport`` replace those the settings describe; a given transport stays open.
+
+    Raises :class:`sqlalchemy.exc.SQLAlchemyError` when the database fails; rows in hand come back with their lease.
+    """
+    return asyncio.run(_send_due(database, settings, on_progress, now, composer, transport))
+
+
+def timeouts_of(settings: Settings) -> Timeouts:
+    seconds = settings.smtp_timeout_seconds
+    return Timeouts(connect=min(seconds, 30.0), command=seconds, content=min(seconds, settings.lease_seconds / 3))
+
+
+async def _send_due(
+    database: Database,
+    settings: Settings,
+    on_progress: Callable[[int], None] | None,
+    now: datetime | None,
+    composer: Composes | None,
+    transport: Transport | None,
+) -> SendReport:
+    try:
+        used = transport or SmtpTransport(
+            relay.configured(settings),
+            connections=settings.send_connections,
+            mail_domain=settings.mail_domain,
+            timeouts=timeouts_of(settings),
+        )
+    except RelayDown as error:
+        log.warning("send.paused", reason=str(error))
+        return SendReport(paused=True, reason=str(error))
+    run = _Run(database, settings, used, composer or Composer(settings), on_progress, now)
+    try:
+        ends = await asyncio.gather(*(run.lane() for _ in range(LANES)), return_exceptions=True)
+    finally:
+        if transport is None:
+            await used.close()
+    for end in ends:
+        if isinstance(end, BaseException):
+            raise end
+    return run.report()
+
+
+class _Run:
+    """One :func:`send_due`: its lanes share a transport, the name its leases are in, and the counts."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        transport: Transport,
+        composer: Composes,
+        on_progress: Callable[[int], None] | None,
+        now: datetime | None,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._transport = transport
+        self._composer = composer
+        self._on_progress = on_progress
+        self._now = now
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._random = random.Random()  # noqa: S311 (spreads retries, guards nothing)
+        self._refusals = Refusals()
+        self._undecided: dict[int, Claim] = {}
+        self._on_wire: set[int] = set()
+        """Handed to the transport and not answered: they may have arrived."""
+        self._outcomes: list[Outcome] = []
+        """To be settled next."""
+        self._bad_addresses: dict[int, str] = {}
+        """Hard bounces among the outcomes, with their codes."""
+        self._counts = dict.fromkeys(DeliveryState, 0)
+        self._paused: str | None = None
+        self._broken = False
+
+    def report(self) -> SendReport:
+        return SendReport(
+            sent=self._counts[DeliveryState.SENT],
+            deferred=self._counts[DeliveryState.DEFERRED],
+            failed=self._counts[DeliveryState.FAILED],
+            cancelled=self._counts[DeliveryState.CANCELLED],
+            uncertain=self._counts[DeliveryState.UNCERTAIN],
+            paused=self._paused is not None,
+            reason=self._paused or "",
+        )
+
+    async def lane(self) -> None:
+        """Claim and send until nothing is due, the relay is down, or the other lane has broken."""
+        lease = timedelta(seconds=self._settings.lease_seconds)
+        answer_seconds = timeouts_of(self._settings).content
+        try:
+            while not self._stopping:
+                latest = time.monotonic() + lease.total_seconds() - answer_seconds - _SPARE_SECONDS
+                claims = await asyncio.to_thread(
+                    rows.claim,
+                    self._database,
+                    owner=self._owner,
+                    limit=self._settings.send_batch,
+                    lease=lease,
+                    now=self._now,
+                )
+                if not claims:
+                    return
+                await self._send(claims, latest)
+        except BaseException:
+            self._broken = True
+            raise
+
+    @property
+    def _stopping(self) -> bool:
+        return self._broken or self._paused is not None
+
+    async def _send(self, claims: Sequence[Claim], latest: float) -> None:
+        """Steps 2 to 5 for one claim of rows; whatever happens, those not attempted are given back."""
+        self._undecided.update((claim.delivery_id, claim) for claim in claims)
+        try:
+            composed, outcomes = await asyncio.to_thread(compose, self._database, self._composer, claims)
+            self._decide(*outcomes)
+            for start in range(0, len(composed), PORTION):
+                if self._stopping or time.monotonic() > latest:
+                    break
+                await self._send_portion(composed[start : start + PORTION], latest)
+                await self._settle()
+        finally:
+            for refusal in self._refusals.release():
+                self._refuse(refusal)
+            left = {claim.delivery_id for claim in claims} & self._undecided.keys() - self._on_wire
+            self._decide(*(Outcome(delivery_id, DeliveryState.QUEUED, "not attempted") for delivery_id in left))
+            await self._settle()
+
+    async def _send_portion(self, portion: Sequence[Composed], latest: float) -> None:
+        ids = [message.delivery_id for message in portion]
+        seen = await asyncio.to_thread(self._look_again, ids)
+        self._decide(*(Outcome(each, DeliveryState.CANCELLED, why) for each, why in seen.cancelled.items()))
+        for lost in set(ids) - seen.entitled - seen.cancelled.keys():
+            del self._undecided[lost]  # the lease went to somebody else
+        going = [message for message in portion if message.delivery_id in seen.entitled]
+        if not going:
+            return
+        self._on_wire |= seen.entitled
+        conversation = asyncio.ensure_future(self._converse(going, latest))
+        try:
+            await asyncio.shield(conversation)
+        except asyncio.CancelledError:
+            # Interrupted: what is on the wire is heard to its end, or it would be sent twice.
+            await conversation
+            raise
+
+    async def _converse(self, going: Sequence[Composed], latest: float) -> None:
+        try:
+            async for result in self._transport.send(going, latest=latest):
+                self._on_wire.discard(result.delivery_id)
+                self._take(result)
+        except RelayDown as error:
+            self._pause(str(error))
+
+    # ---- what a result means -----------------------------------------------------------------------------------------
+
+    def _take(self, result: Result) -> None:
+        match result:
+            case Accepted():
+                self._decide(Outcome(result.delivery_id, DeliveryState.SENT, result.reply))
+                for refusal in self._refusals.accepted():
+                    self._refuse(refusal)
+            case Uncertain():
+                self._decide(Outcome(result.delivery_id, DeliveryState.UNCERTAIN, result.reply))
+            case Unsent():
+                self._decide(Outcome(result.delivery_id, DeliveryState.QUEUED, result.reply))
+            case Deferred() | Rejected():
+                if self._refusals.add(result):
+                    self._pause("the relay refuses every message: look at its logs and at PAPERROUND_FROM")
+                    self._put_off(self._refusals.release())
+
+    def _put_off(self, refusals: Sequence[Deferred | Rejected]) -> None:
+        """The relay is to blame: the messages wait a little, no attempt counted."""
+        for refusal in refusals:
+            retry_at = self._clock() + states.retry_after(1, self._random)
+            self._decide(Outcome(refusal.delivery_id, DeliveryState.QUEUED, refusal.reply, retry_at))
+
+    def _refuse(self, refusal: Deferred | Rejected) -> None:
+        """The message or its address is to blame."""
+        claim = self._undecided[refusal.delivery_id]
+        attempts = claim.attempts + 1
+        retry_at = self._clock() + states.retry_after(attempts, self._random)
+        if isinstance(refusal, Rejected):
+            outcome = Outcome(refusal.delivery_id, DeliveryState.FAILED, refusal.reply)
+            if refusal.bad_address is not None:
+                self._bad_addresses[refusal.delivery_id] = refusal.bad_address
+        elif attempts >= self._settings.attempts_limit or (claim.deadline is not None and retry_at > claim.deadline):
+            reply = f"given up after {attempts} tries: {refusal.reply}"
+            outcome = Outcome(refusal.delivery_id, DeliveryState.FAILED, reply)
+        else:
+            outcome = Outcome(refusal.delivery_id, DeliveryState.DEFERRED, refusal.reply, retry_at)
+        self._decide(outcome)
+
+    def _decide(self, *outcomes: Outcome) -> None:
+        for outcome in outcomes:
+            del self._undecided[outcome.delivery_id]
+        self._outcomes += outcomes
+
+    def _pause(self, reason: str) -> None:
+        if self._paused is None:
+            log.warning("send.paused", reason=reason)
+            self._paused = reason
+
+    def _clock(self) -> datetime:
+        return self._now or datetime.now(UTC)
+
+    # ---- the database, in threads ------------------------------------------------------------------------------------
+
+    def _look_again(self, delivery_ids: Sequence[int]) -> Recheck:
+        with self._database.transaction() as session:
+            return recheck(session, self._settings, self._owner, delivery_ids)
+
+    async def _settle(self) -> None:
+        """Step 5. Suppressions go first: settled without them, a dead address would be mailed again tomorrow."""
+        outcomes, self._outcomes = self._outcomes, []
+        bad, self._bad_addresses = self._bad_addresses, {}
+        if not outcomes:
+            return
+        if bad:
+            await asyncio.to_thread(self._suppress, bad)
+        await asyncio.to_thread(rows.settle, self._database, self._owner, outcomes, now=self._now)
+        for outcome in outcomes:
+            self._counts[outcome.state] += 1
+        if self._on_progress is not None:
+            self._on_progress(sum(self._counts.values()) - self._counts[DeliveryState.QUEUED])
+
+    def _suppress(self, codes: dict[int, str]) -> None:
+        readers = (
+            select(Delivery.id, Reader.address_key)
+            .join(Reader, Reader.id == Delivery.reader_id)
+            .where(Delivery.id.in_(codes))
+        )
+        with self._database.transaction() as session:
+            for delivery_id, key in session.execute(readers).tuples().all():
+                suppression.add(
+                    session, addresses.hashed(self._settings, key), reason="hard bounce", detail=codes[delivery_id]
+                )
+                log.info("send.suppressed", delivery=delivery_id, codes=codes[delivery_id])
