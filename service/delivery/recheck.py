@@ -39,7 +39,7 @@ class Recheck:
 
 def recheck(session: Session, settings: Settings, owner: str, delivery_ids: Iterable[int]) -> Recheck:
     """Look again at the readers behind ``delivery_ids``, and whether ``owner`` still holds the rows."""
-    found = session.execute(_STILL_OURS, {"ids": list(delivery_ids), "owner": owner}).tuples().all()
+    found = session.execute(_STILL_OURS, {"ids": list(delivery_ids), "owner": owner}).all()
     hashes = {key: addresses.hashed(settings, key) for _, _, _, key in found if key is not None}
     wanted = select(Suppression.address_hash).where(Suppression.address_hash.in_(hashes.values()))
     suppressed = set(session.scalars(wanted))

@@ -313,7 +313,7 @@ class _Run:
             .where(Delivery.id.in_(codes))
         )
         with self._database.transaction() as session:
-            for delivery_id, key in session.execute(readers).tuples().all():
+            for delivery_id, key in session.execute(readers).all():
                 suppression.add(
                     session, addresses.hashed(self._settings, key), reason="hard bounce", detail=codes[delivery_id]
                 )
