@@ -16,28 +16,29 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 
 import structlog
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from service.database import Database
 from service.database.tables import Delivery, DeliveryState, Reader
 from service.delivery import relay
 from service.delivery.composing import Composes, compose
+from service.delivery.decisions import Decisions
 from service.delivery.handshake import Timeouts
 from service.delivery.pool import SmtpTransport
 from service.delivery.recheck import Recheck, recheck
-from service.delivery.refusals import Refusals
-from service.delivery.results import Accepted, Deferred, Rejected, RelayDown, Result, Transport, Uncertain, Unsent
+from service.delivery.results import RelayDown, Transport
 from service.digests.compose import Composed, Composer
-from service.outbox import rows, states
+from service.outbox import rows
 from service.outbox.claims import Claim, Outcome
 from service.settings import Settings
 from service.subscribers import addresses, suppression
@@ -48,8 +49,8 @@ LANES = 2
 """Claims worked on at once: while one waits for the database, the other keeps the connections busy."""
 PORTION = 50
 """Deliveries between the last look at their readers and the wire."""
-_SPARE_SECONDS = 5.0
-"""Left of the lease for settling."""
+SETTLING_SECONDS = 60.0
+"""How long a database that went away is waited for with results in hand: lost, they would be mailed twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,14 @@ def send_due(
 
 
 def timeouts_of(settings: Settings) -> Timeouts:
+    """How long to wait for the relay: never so long for an answer to content that the lease ends before it."""
     seconds = settings.smtp_timeout_seconds
-    return Timeouts(connect=min(seconds, 30.0), command=seconds, content=min(seconds, settings.lease_seconds / 3))
+    return Timeouts(connect=min(seconds, 30.0), command=seconds, content=min(seconds, settings.lease_seconds / 4))
+
+
+def sending_seconds(settings: Settings) -> float:
+    """Of a lease, those in which content may leave: after it come its own way out, its answer, and settling."""
+    return settings.lease_seconds * 0.9 - 2 * timeouts_of(settings).content
 
 
 async def _send_due(
@@ -140,15 +147,7 @@ class _Run:
         self._on_progress = on_progress
         self._now = now
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._random = random.Random()  # noqa: S311 (spreads retries, guards nothing)
-        self._refusals = Refusals()
-        self._undecided: dict[int, Claim] = {}
-        self._on_wire: set[int] = set()
-        """Handed to the transport and not answered: they may have arrived."""
-        self._outcomes: list[Outcome] = []
-        """To be settled next."""
-        self._bad_addresses: dict[int, str] = {}
-        """Hard bounces among the outcomes, with their codes."""
+        self._decisions = Decisions(settings.attempts_limit, lambda: now or datetime.now(UTC))
         self._counts = dict.fromkeys(DeliveryState, 0)
         self._paused: str | None = None
         self._broken = False
@@ -167,10 +166,9 @@ class _Run:
     async def lane(self) -> None:
         """Claim and send until nothing is due, the relay is down, or the other lane has broken."""
         lease = timedelta(seconds=self._settings.lease_seconds)
-        answer_seconds = timeouts_of(self._settings).content
         try:
             while not self._stopping:
-                latest = time.monotonic() + lease.total_seconds() - answer_seconds - _SPARE_SECONDS
+                latest = time.monotonic() + sending_seconds(self._settings)
                 claims = await asyncio.to_thread(
                     rows.claim,
                     self._database,
@@ -192,32 +190,29 @@ class _Run:
 
     async def _send(self, claims: Sequence[Claim], latest: float) -> None:
         """Steps 2 to 5 for one claim of rows; whatever happens, those not attempted are given back."""
-        self._undecided.update((claim.delivery_id, claim) for claim in claims)
+        self._decisions.begin(claims)
         try:
             composed, outcomes = await asyncio.to_thread(compose, self._database, self._composer, claims)
-            self._decide(*outcomes)
+            self._decisions.decide(outcomes)
             for start in range(0, len(composed), PORTION):
                 if self._stopping or time.monotonic() > latest:
                     break
                 await self._send_portion(composed[start : start + PORTION], latest)
                 await self._settle()
         finally:
-            for refusal in self._refusals.release():
-                self._refuse(refusal)
-            left = {claim.delivery_id for claim in claims} & self._undecided.keys() - self._on_wire
-            self._decide(*(Outcome(delivery_id, DeliveryState.QUEUED, "not attempted") for delivery_id in left))
+            self._decisions.finish(claims)
             await self._settle()
 
     async def _send_portion(self, portion: Sequence[Composed], latest: float) -> None:
+        """Steps 3 and 4."""
         ids = [message.delivery_id for message in portion]
         seen = await asyncio.to_thread(self._look_again, ids)
-        self._decide(*(Outcome(each, DeliveryState.CANCELLED, why) for each, why in seen.cancelled.items()))
-        for lost in set(ids) - seen.entitled - seen.cancelled.keys():
-            del self._undecided[lost]  # the lease went to somebody else
+        self._decisions.decide(Outcome(each, DeliveryState.CANCELLED, why) for each, why in seen.cancelled.items())
+        self._decisions.lose(set(ids) - seen.entitled - seen.cancelled.keys())
         going = [message for message in portion if message.delivery_id in seen.entitled]
         if not going:
             return
-        self._on_wire |= seen.entitled
+        self._decisions.hand_over(seen.entitled)
         conversation = asyncio.ensure_future(self._converse(going, latest))
         try:
             await asyncio.shield(conversation)
@@ -229,62 +224,16 @@ class _Run:
     async def _converse(self, going: Sequence[Composed], latest: float) -> None:
         try:
             async for result in self._transport.send(going, latest=latest):
-                self._on_wire.discard(result.delivery_id)
-                self._take(result)
+                self._decisions.take(result)
         except RelayDown as error:
             self._pause(str(error))
-
-    # ---- what a result means -----------------------------------------------------------------------------------------
-
-    def _take(self, result: Result) -> None:
-        match result:
-            case Accepted():
-                self._decide(Outcome(result.delivery_id, DeliveryState.SENT, result.reply))
-                for refusal in self._refusals.accepted():
-                    self._refuse(refusal)
-            case Uncertain():
-                self._decide(Outcome(result.delivery_id, DeliveryState.UNCERTAIN, result.reply))
-            case Unsent():
-                self._decide(Outcome(result.delivery_id, DeliveryState.QUEUED, result.reply))
-            case Deferred() | Rejected():
-                if self._refusals.add(result):
-                    self._pause("the relay refuses every message: look at its logs and at PAPERROUND_FROM")
-                    self._put_off(self._refusals.release())
-
-    def _put_off(self, refusals: Sequence[Deferred | Rejected]) -> None:
-        """The relay is to blame: the messages wait a little, no attempt counted."""
-        for refusal in refusals:
-            retry_at = self._clock() + states.retry_after(1, self._random)
-            self._decide(Outcome(refusal.delivery_id, DeliveryState.QUEUED, refusal.reply, retry_at))
-
-    def _refuse(self, refusal: Deferred | Rejected) -> None:
-        """The message or its address is to blame."""
-        claim = self._undecided[refusal.delivery_id]
-        attempts = claim.attempts + 1
-        retry_at = self._clock() + states.retry_after(attempts, self._random)
-        if isinstance(refusal, Rejected):
-            outcome = Outcome(refusal.delivery_id, DeliveryState.FAILED, refusal.reply)
-            if refusal.bad_address is not None:
-                self._bad_addresses[refusal.delivery_id] = refusal.bad_address
-        elif attempts >= self._settings.attempts_limit or (claim.deadline is not None and retry_at > claim.deadline):
-            reply = f"given up after {attempts} tries: {refusal.reply}"
-            outcome = Outcome(refusal.delivery_id, DeliveryState.FAILED, reply)
-        else:
-            outcome = Outcome(refusal.delivery_id, DeliveryState.DEFERRED, refusal.reply, retry_at)
-        self._decide(outcome)
-
-    def _decide(self, *outcomes: Outcome) -> None:
-        for outcome in outcomes:
-            del self._undecided[outcome.delivery_id]
-        self._outcomes += outcomes
+        if self._decisions.everyone_refused:
+            self._pause("the relay refuses every message: look at its logs and check PAPERROUND_FROM")
 
     def _pause(self, reason: str) -> None:
         if self._paused is None:
             log.warning("send.paused", reason=reason)
             self._paused = reason
-
-    def _clock(self) -> datetime:
-        return self._now or datetime.now(UTC)
 
     # ---- the database, in threads ------------------------------------------------------------------------------------
 
@@ -294,17 +243,30 @@ class _Run:
 
     async def _settle(self) -> None:
         """Step 5. Suppressions go first: settled without them, a dead address would be mailed again tomorrow."""
-        outcomes, self._outcomes = self._outcomes, []
-        bad, self._bad_addresses = self._bad_addresses, {}
+        outcomes, bad_addresses = self._decisions.drain()
         if not outcomes:
             return
-        if bad:
-            await asyncio.to_thread(self._suppress, bad)
-        await asyncio.to_thread(rows.settle, self._database, self._owner, outcomes, now=self._now)
+        await asyncio.to_thread(self._record, outcomes, bad_addresses)
         for outcome in outcomes:
             self._counts[outcome.state] += 1
         if self._on_progress is not None:
             self._on_progress(sum(self._counts.values()) - self._counts[DeliveryState.QUEUED])
+
+    def _record(self, outcomes: Sequence[Outcome], bad_addresses: dict[int, str]) -> None:
+        """Both writes can be repeated without harm, so a database that restarts is tried again."""
+        give_up = time.monotonic() + SETTLING_SECONDS
+        for pause in chain((0.2, 0.5, 1.0), repeat(2.0)):
+            try:
+                if bad_addresses:
+                    self._suppress(bad_addresses)
+                rows.settle(self._database, self._owner, outcomes, now=self._now)
+            except OperationalError as error:
+                if time.monotonic() + pause > give_up:
+                    raise
+                log.warning("send.settle_again", deliveries=len(outcomes), error=type(error).__name__)
+                time.sleep(pause)
+            else:
+                return
 
     def _suppress(self, codes: dict[int, str]) -> None:
         readers = (

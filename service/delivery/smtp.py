@@ -56,6 +56,10 @@ class _ClosingError(Exception):
     """Nothing more on this connection, and no message is to blame."""
 
 
+class _OverdueError(Exception):
+    """Too late to send the content that the relay awaits: only hanging up is left."""
+
+
 class Connection:
     """An open connection to a relay."""
 
@@ -72,7 +76,7 @@ class Connection:
         self.answered = 0
         """Messages the relay gave an answer of their own."""
         self.broken: str | None = None
-        """Why the conversation ended before its end; None: politely."""
+        """Why the relay ended the conversation before its end; None: it did not."""
 
     @classmethod
     async def open(cls, relay: Relay, our_name: str, timeouts: Timeouts) -> Self:
@@ -97,6 +101,8 @@ class Connection:
             self._blame(feed)
         except _ClosingError as error:
             self.broken = str(error)
+        except _OverdueError:
+            pass
         finally:
             if self._open is not None:
                 feed.give_back(self._open)
@@ -170,7 +176,7 @@ class Connection:
         if time.monotonic() > job.latest:
             feed.report(job, Unsent(job.message.delivery_id, "its time for sending ran out"))
             self._open = None
-            raise _ClosingError("out of time")
+            raise _OverdueError
         content = stuffed(job.message.content)
         if len(content) > ONE_WRITE:
             self._wire.write(content)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text, update
@@ -21,7 +22,7 @@ from service.database.tables import Delivery, DeliveryKind, Reader, ReaderState,
 from service.delivery.pool import SmtpTransport
 from service.delivery.refusals import STREAK_LIMIT, Refusals
 from service.delivery.results import Accepted, Deferred, Outgoing, Result, Uncertain, Unsent
-from service.delivery.sender import SendReport, send_due
+from service.delivery.sender import SendReport, send_due, sending_seconds, timeouts_of
 from service.digests.compose import Composed, Withheld
 from service.outbox import rows
 from service.outbox.claims import Claim
@@ -215,6 +216,31 @@ def test_database_failing_while_composing_fails_nobody(database: Database, setti
     assert set(states_of(database).values()) == {"queued"}
 
 
+def test_results_in_hand_wait_for_a_database_that_restarts(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers(database, 30)
+    settle, failures = rows.settle, iter([True, True])
+
+    def flaky(*args: Any, **options: Any) -> int:
+        if next(failures, False):
+            raise OperationalError("UPDATE", None, Exception("terminating connection"))
+        return settle(*args, **options)
+
+    monkeypatch.setattr(rows, "settle", flaky)
+    with sink() as server:
+        assert send_due(database, aimed(settings, server), composer=PlainComposer()) == SendReport(sent=30)
+    assert len(server.accepted) == 30
+    assert set(states_of(database).values()) == {"sent"}
+
+
+@pytest.mark.parametrize(("lease", "timeout"), [(10, 60.0), (300, 60.0), (300, 600.0), (10, 0.5)])
+def test_no_content_leaves_whose_answer_could_outlast_the_lease(settings: Settings, lease: int, timeout: float) -> None:
+    odd = settings.model_copy(update={"lease_seconds": lease, "smtp_timeout_seconds": timeout})
+    assert sending_seconds(odd) > 0
+    assert sending_seconds(odd) + 2 * timeouts_of(odd).content < lease
+
+
 def test_4xx_defers_with_a_later_try_and_counts_it(database: Database, settings: Settings) -> None:
     ids = readers(database, 3)
     with sink(RCPT=whenever("reader2@", "451 4.7.1 greylisted")) as server:
@@ -237,7 +263,7 @@ def test_no_try_beyond_the_deadline_or_the_limit(database: Database, settings: S
     with sink(body="451 4.3.0 later") as server:
         report = send_due(database, aimed(settings, server, attempts_limit=12), composer=PlainComposer())
     assert report == SendReport(failed=2)
-    assert "given up after 1 tries" in (row(database, ids[0]).reply or "")
+    assert "given up after 1 try" in (row(database, ids[0]).reply or "")
     assert "given up after 12 tries" in (row(database, ids[1]).reply or "")
 
 
