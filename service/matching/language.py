@@ -1,0 +1,404 @@
+"""The query language: from what a reader types to one canonical expression. Pure.
+
+Lucene's habits: words, "phrases", ``AND OR NOT`` and ``-``, parentheses, a trailing ``*``, and fields. Words side by
+side must all occur. ``AND`` binds tighter than ``OR``. The reader's guide is docs/query-language.md.
+
+Limits keep every query cheap for everybody else: length, clauses, depth. They are checked before the grammar runs, so
+hostile input costs no more than reading it once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, NoReturn, cast
+
+from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+
+from service.matching.normalise import joined, prefix, tokens
+from service.papers import taxonomy
+
+LONGEST = 2_000
+"""Characters of a query."""
+MOST_CLAUSES = 100
+DEEPEST = 20
+"""Parentheses within parentheses."""
+SHORTEST_PREFIX = 2
+
+SOURCES: Final = ("huggingface", "arxiv", "file", "sample")
+
+
+class QueryError(Exception):
+    """A query that cannot be understood. ``str()`` is one line that says where and how to mend it."""
+
+    def __init__(self, message: str, column: int | None = None) -> None:
+        super().__init__(message if column is None else f"{message} (at character {column + 1})")
+        self.column = column
+        """Counted from 0; None where the whole query is meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words in a row, in the running text: of the title, the abstract, or (``field`` None) either; ``org`` too."""
+
+    words: tuple[str, ...]
+    field: str | None = None
+    prefix: bool = False
+    """The one word is the beginning of a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """A whole value: an author's full name, a category, a source."""
+
+    field: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    part: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    parts: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    parts: tuple[Expression, ...]
+
+
+Expression = Text | Exact | Not | And | Or
+
+_TEXT_FIELDS = {"title": "title", "ti": "title", "abstract": "abstract", "abs": "abstract", "org": "org"}
+_EXACT_FIELDS = {"author": "author", "au": "author", "cat": "cat", "primary": "primary", "source": "source"}
+_FIELDS = {**_TEXT_FIELDS, **_EXACT_FIELDS}
+_READABLE_FIELDS = "title: abstract: author: org: cat: primary: source:"
+
+# Too common to ask for one by one. Inside quotation marks they count.
+_STOP_WORDS = frozenset(
+    "a an and are as at be by for from has have in into is it its of on or our such than that the their these they this"
+    " to using via was we were which with".split()
+)
+
+_GRAMMAR = r"""
+    ?start: either
+    ?either: both (_OR both)*
+    ?both: negatable (_AND? negatable)*
+    ?negatable: (_NOT | _MINUS) atom -> negated
+              | atom
+    ?atom: "(" either ")"
+         | FIELD "(" either ")" -> scoped
+         | FIELD (PHRASE | WORD) -> fielded
+         | (PHRASE | WORD)       -> plain
+
+    _AND.3: /AND(?=[\s("]|$)|&&/
+    _OR.3: /OR(?=[\s("]|$)|\|\|/
+    _NOT.3: /NOT(?=[\s("]|$)/
+    _MINUS.3: /-(?=[^\s\-)])/
+    FIELD.2: /[A-Za-z]+:(?=[^\s:\/])/
+    PHRASE.2: /"[^"]*"\*?/
+    WORD: /[^\s"()]+/
+    %ignore /\s+/
+"""
+_PARSER = Lark(_GRAMMAR, parser="lalr")
+
+
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """A stop word or punctuation, not in quotation marks: beside a telling word it asks for nothing."""
+
+    words: tuple[str, ...]
+
+
+_Node = Expression | _Common
+
+
+def parse(text: str) -> Expression:
+    """Understand a query. Raises :class:`QueryError`.
+
+    The result is canonical: flattened, sorted, without repetitions, so that queries which mean the same by the rules of
+    AND, OR and NOT over the same words are equal.
+    """
+    _check_limits(text)
+    try:
+        node = _build(_PARSER.parse(text), None)
+    except UnexpectedInput as error:
+        _explain_syntax(text, error)
+    if isinstance(node, _Common):
+        raise QueryError(
+            "the query holds only very common words or punctuation: add a telling word, or use quotation marks"
+        )
+    if not _asks_for_something(node):
+        raise QueryError("the query only excludes: say also what you want, for example diffusion -survey")
+    return node
+
+
+def canonical(expression: Expression) -> str:
+    """The text of an expression: ``parse(canonical(e)) == e``."""
+    return _written(expression, outermost=True)
+
+
+def explain(expression: Expression) -> str:
+    """The expression in words a reader understands."""
+    match expression:
+        case Text(words, field, is_prefix):
+            said = f"words beginning with “{words[0]}”" if is_prefix else f"“{' '.join(words)}”"
+            where = {"title": " in the title", "abstract": " in the abstract", "org": " as organization"}
+            return said + (where[field] if field else "")
+        case Exact("author", value):
+            return f"author “{value}”"
+        case Exact("source", value):
+            return f"listed by {value}"
+        case Exact(field, value):
+            category = taxonomy.CATEGORIES.get(value)
+            name = f"{category.name} ({value})" if category else f"archive {value}"
+            return f"{'primary category' if field == 'primary' else 'category'} {name}"
+        case Not(part):
+            return f"not {_embraced(part)}"
+        case And(parts):
+            wanted = [part for part in parts if not isinstance(part, Not)]
+            unwanted = [part.part for part in parts if isinstance(part, Not)]
+            said = " and ".join(_embraced(part) for part in wanted)
+            return said + (f", but not {' nor '.join(_embraced(part) for part in unwanted)}" if unwanted else "")
+        case Or(parts):
+            return " or ".join(_embraced(part) for part in parts)
+
+
+def terms(expression: Expression) -> tuple[Text, ...]:
+    """What the query wants to read in the running text: for marking it there. Exclusions are left out."""
+    return tuple(part for part in _wanted(expression) if isinstance(part, Text))
+
+
+# ---- limits and errors -----------------------------------------------------------------------------------------------
+
+
+def _check_limits(text: str) -> None:
+    if len(text) > LONGEST:
+        raise QueryError(f"the query is too long: {len(text)} characters, at most {LONGEST} are allowed")
+    if not text.strip():
+        raise QueryError('the query is empty: type a word, a "phrase", or a field such as cat:cs.CL')
+    for column, character in enumerate(text):
+        if ord(character) < 32 and character not in "\t\n\r":
+            raise QueryError("the query holds a control character: remove it", column)
+    quotes = [column for column, character in enumerate(text) if character == '"']
+    if len(quotes) % 2:
+        raise QueryError('a quotation mark is not closed: add another "', quotes[-1])
+    if len(re.findall(r'"[^"]*"|[^\s"()]+', text)) > MOST_CLAUSES:
+        raise QueryError(f"the query has too many parts: at most {MOST_CLAUSES} words and phrases are allowed")
+    _check_parentheses(text)
+
+
+def _check_parentheses(text: str) -> None:
+    opened: list[int] = []
+    quoted = False
+    for column, character in enumerate(text):
+        if character == '"':
+            quoted = not quoted
+        elif quoted:
+            continue
+        elif character == "(":
+            opened.append(column)
+            if len(opened) > DEEPEST:
+                raise QueryError(f"parentheses are nested too deep: at most {DEEPEST} levels are allowed", column)
+        elif character == ")":
+            if not opened:
+                raise QueryError("a parenthesis is closed that was never opened: remove it, or add a (", column)
+            opened.pop()
+    if opened:
+        raise QueryError("a parenthesis is not closed: add a )", opened[-1])
+
+
+def _explain_syntax(text: str, error: UnexpectedInput) -> NoReturn:
+    if isinstance(error, UnexpectedCharacters) and error.pos_in_stream is not None:
+        raise QueryError(f"“{text[error.pos_in_stream]}” has no meaning here: remove it", error.pos_in_stream)
+    column = len(text.rstrip()) - 1
+    if isinstance(error, UnexpectedToken) and error.token.type != "$END" and error.token.start_pos is not None:
+        column = error.token.start_pos
+        if error.token.type == "RPAR":
+            raise QueryError("a word is missing before the parenthesis: add one, or remove the operator", column)
+        raise QueryError(f"“{error.token}” needs a word on both sides: add one, or put it in quotation marks", column)
+    raise QueryError("the query ends where a word is expected: add one, or remove the last operator", column)
+
+
+# ---- from the tree to an expression ----------------------------------------------------------------------------------
+
+
+def _build(tree: Tree[Token], scope: str | None) -> _Node:
+    """The expression of a tree, canonical. ``scope`` is the field before the parentheses around it."""
+    match tree.data:
+        case "plain":
+            return _in_field(scope, _token(tree, 0)) if scope else _text(_token(tree, 0), None)
+        case "fielded":
+            return _in_field(_field(_token(tree, 0)), _token(tree, 1))
+        case "scoped":
+            return _build(_subtree(tree, 1), _field(_token(tree, 0)))
+        case "negated":
+            part = _build(_subtree(tree, 0), scope)
+            if isinstance(part, _Common):
+                return part
+            return part.part if isinstance(part, Not) else Not(part)
+        case "either":
+            return _either([_build(_subtree(tree, index), scope) for index in range(len(tree.children))])
+        case _:
+            return _joined(And, [_build(_subtree(tree, index), scope) for index in range(len(tree.children))])
+
+
+def _token(tree: Tree[Token], index: int) -> Token:
+    return cast("Token", tree.children[index])
+
+
+def _subtree(tree: Tree[Token], index: int) -> Tree[Token]:
+    return cast("Tree[Token]", tree.children[index])
+
+
+def _either(nodes: list[_Node]) -> _Node:
+    if all(isinstance(node, _Common) for node in nodes):
+        return nodes[0]
+    # Between alternatives a common word is meant, so it counts.
+    parts = [Text(node.words) if isinstance(node, _Common) else node for node in nodes if node != _Common(())]
+    if any(not _asks_for_something(part) for part in parts):
+        raise QueryError("OR next to an exclusion would match almost everything: exclude with AND, as in a -b")
+    return _joined(Or, list(parts))
+
+
+def _joined(kind: type[And] | type[Or], nodes: list[_Node]) -> _Node:
+    parts: dict[Expression, None] = {}
+    for node in nodes:
+        if isinstance(node, kind):
+            parts.update(dict.fromkeys(node.parts))
+        elif not isinstance(node, _Common):
+            parts[node] = None
+    if not parts:
+        return nodes[0]
+    if len(parts) == 1:
+        return next(iter(parts))
+    return kind(tuple(sorted(parts, key=lambda part: _written(part, outermost=False))))
+
+
+def _field(token: Token) -> str:
+    typed = str(token)[:-1]
+    name = _FIELDS.get(typed.lower())
+    if name is None:
+        close = difflib.get_close_matches(typed.lower(), _FIELDS, n=1)
+        hint = f"did you mean {close[0]}:?" if close else f"the fields are {_READABLE_FIELDS}"
+        raise QueryError(f"there is no field “{typed}:”; {hint}", token.start_pos)
+    return name
+
+
+def _in_field(field: str, value: Token) -> _Node:
+    if field in ("title", "abstract", "org"):
+        return _text(value, field)
+    written = str(value).strip('"').strip()
+    if field == "author":
+        name = joined(written)
+        if not name:
+            raise QueryError('author: needs a full name, for example author:"Ada Lovelace"', value.start_pos)
+        return Exact("author", name)
+    if field == "source":
+        if written.lower() not in SOURCES:
+            raise QueryError(f"there is no source “{written}”; the sources are {', '.join(SOURCES)}", value.start_pos)
+        return Exact("source", written.lower())
+    return Exact(field, _category(written, value.start_pos))
+
+
+def _category(written: str, column: int | None) -> str:
+    """A category, or a whole archive written ``cs`` or ``cs.*``."""
+    wanted = written.removesuffix(".*")
+    known = taxonomy.canonical(wanted)
+    if known is not None:
+        return known
+    folded = wanted.lower()
+    by_lower = _categories_by_lower()
+    if folded in by_lower:
+        return by_lower[folded]
+    close = [by_lower[each] for each in difflib.get_close_matches(folded, by_lower, n=3, cutoff=0.6)]
+    hint = f"did you mean {', '.join(close)}?" if close else "see the list of topics"
+    raise QueryError(f"there is no arXiv category “{written}”; {hint}", column)
+
+
+@lru_cache(maxsize=1)
+def _categories_by_lower() -> dict[str, str]:
+    names = {category.archive for category in taxonomy.CATEGORIES.values()} | set(taxonomy.CATEGORIES)
+    return {name.lower(): name for name in sorted(names)}
+
+
+def _text(value: Token, field: str | None) -> _Node:
+    written = str(value)
+    quoted = written.startswith('"')
+    bare = written.rstrip("*") if not quoted else written.rstrip("*").strip('"')
+    if "*" in bare or (not bare and "*" in written):
+        raise QueryError("a * may only stand at the end of a word: neural* finds neuralnet, *net is not possible",
+                         value.start_pos)  # fmt: skip
+    if written.endswith("*"):
+        return _prefixed(bare, field, value.start_pos)
+    words = tuple(tokens(bare))
+    if not words or (not quoted and field is None and len(words) == 1 and words[0] in _STOP_WORDS):
+        return _Common(words)
+    return Text(words, field)
+
+
+def _prefixed(bare: str, field: str | None, column: int | None) -> _Node:
+    if len(tokens(bare)) > 1:
+        raise QueryError("a * goes with a single word, not with a phrase or a hyphen: leave it out", column)
+    start = prefix(bare)
+    if len(start) < SHORTEST_PREFIX:
+        raise QueryError(f"a * needs at least {SHORTEST_PREFIX} letters before it", column)
+    return Text((start,), field, prefix=True)
+
+
+def _asks_for_something(expression: Expression) -> bool:
+    """Whether there is anything positive to look for: an index cannot list what is not there."""
+    match expression:
+        case Not():
+            return False
+        case And(parts):
+            return any(_asks_for_something(part) for part in parts)
+        case Or(parts):
+            return all(_asks_for_something(part) for part in parts)
+        case _:
+            return True
+
+
+def _wanted(expression: Expression) -> Iterator[Text | Exact]:
+    match expression:
+        case Text() | Exact():
+            yield expression
+        case And(parts) | Or(parts):
+            for part in parts:
+                yield from _wanted(part)
+        case Not():
+            return
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
+
+def _written(expression: Expression, *, outermost: bool) -> str:
+    match expression:
+        case Text(words, field, is_prefix):
+            word = f"{words[0]}*" if is_prefix else words[0] if _stands_alone(words) else f'"{" ".join(words)}"'
+            return f"{field}:{word}" if field else word
+        case Exact("author", value):
+            return f'author:"{value}"'
+        case Exact(field, value):
+            return f"{field}:{value}"
+        case Not(part):
+            return f"NOT {_written(part, outermost=False)}"
+        case And(parts) | Or(parts):
+            word = " AND " if isinstance(expression, And) else " OR "
+            text = word.join(_written(part, outermost=False) for part in parts)
+            return text if outermost else f"({text})"
+
+
+def _stands_alone(words: tuple[str, ...]) -> bool:
+    return len(words) == 1 and words[0] not in _STOP_WORDS
+
+
+def _embraced(expression: Expression) -> str:
+    return f"({explain(expression)})" if isinstance(expression, And | Or) else explain(expression)

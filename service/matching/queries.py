@@ -1,0 +1,32 @@
+"""Queries at rest: one row for each distinct canonical expression, however many readers follow it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from service.database.tables import Query
+from service.matching.language import Expression, canonical
+
+
+def store(session: Session, expression: Expression) -> int:
+    """The id of the query's row, made if need be; two sessions storing the same at once get the same id."""
+    return store_many(session, [expression])[0]
+
+
+def store_many(session: Session, expressions: Sequence[Expression]) -> list[int]:
+    """The ids of the queries' rows, in the order given."""
+    texts = [canonical(expression) for expression in expressions]
+    by_digest = {hashlib.sha256(text.encode()).digest(): text for text in texts}
+    if not by_digest:
+        return []
+    # Inserted in one order everywhere, so that two sessions with the same queries cannot wait for each other.
+    rows = [{"canonical": by_digest[digest], "digest": digest} for digest in sorted(by_digest)]
+    session.execute(insert(Query).on_conflict_do_nothing(index_elements=[Query.digest]), rows)
+    found = session.execute(select(Query.canonical, Query.id).where(Query.digest.in_(by_digest))).tuples()
+    ids = dict(found.all())
+    return [ids[text] for text in texts]

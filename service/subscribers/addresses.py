@@ -1,0 +1,61 @@
+"""Mail addresses: which can receive mail, when two spellings are one, and how one is kept without being kept."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+
+from email_validator import EmailNotValidError, validate_email
+
+from service.settings import Settings
+
+LOCAL_DOMAIN = "localhost"
+"""The one domain without a dot that is accepted: mail to it stays on the machine (the sample reader's)."""
+
+
+class AddressError(Exception):
+    """An address that cannot receive mail. One line: the address, what is wrong, the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    email: str
+    """Where mail goes: as written, Unicode in NFC, the domain in lower case."""
+    key: str
+    """Equal for two spellings of one address: case-folded, the domain in IDNA A-labels."""
+    domain: str
+    """The domain in A-labels, for the envelope and for rate limits."""
+
+
+def parse(text: str) -> Address:
+    """Understand an address. Raises :class:`AddressError`.
+
+    By RFC 5321 the local part may be told apart by case; no provider does, and readers type it either way, so the key
+    folds it. Dots and tags are kept: ``a+papers@`` may well be a second subscription.
+    """
+    written = text.strip()
+    shown = written[:64]
+    local, at, domain = written.rpartition("@")
+    if at and domain.lower() == LOCAL_DOMAIN and local.isascii() and local.isalnum():
+        return Address(f"{local}@{LOCAL_DOMAIN}", f"{local}@{LOCAL_DOMAIN}".casefold(), LOCAL_DOMAIN)
+    try:
+        # Names under .test are for trials (RFC 6761); .invalid, .local and the like never reach anybody.
+        valid = validate_email(written, check_deliverability=False, strict=True, test_environment=True)
+    except EmailNotValidError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise AddressError(
+            f"“{_printable(shown)}” cannot receive mail ({reason}): write it like ada@example.org"
+        ) from None
+    domain = valid.ascii_domain.lower()
+    return Address(valid.normalized, f"{valid.local_part}@{domain}".casefold(), domain)
+
+
+def hashed(settings: Settings, key: str) -> bytes:
+    """A keyed hash of an address key: can be compared, cannot be turned back without the secret."""
+    purpose = hashlib.sha256(b"paperround address hash" + settings.signing_key.encode()).digest()
+    return hmac.digest(purpose, key.encode(), "sha256")
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "�" for character in text)

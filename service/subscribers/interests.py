@@ -1,0 +1,131 @@
+"""What a reader follows or mutes: wishes become interests, an interest is a stored query with a label."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from service.database.tables import Interest, Query, Topic
+from service.matching import language, queries
+
+MOST: Final = 100
+"""Interests of one reader."""
+LONGEST_LABEL: Final = 200
+DEFAULT_TOPIC: Final = "daily-papers"
+
+
+class InterestError(Exception):
+    """Interests that cannot be taken. One line: the thing and the remedy."""
+
+
+class UnknownTopic(InterestError):
+    """No topic of this name in the catalogue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Something a reader wants to follow or mute, understood but not stored."""
+
+    label: str
+    query_text: str
+    topic_slug: str | None = None
+    muted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InterestView:
+    """An interest as it stands."""
+
+    id: int
+    query_id: int
+    label: str
+    topic_slug: str | None
+    canonical: str
+    muted: bool
+
+
+def from_topics(session: Session, slugs: Iterable[str]) -> list[Wish]:
+    """Wishes for topics of the catalogue, arXiv categories (``arxiv:cs.CL``) among them. Raises UnknownTopic."""
+    wanted = list(dict.fromkeys(slugs))
+    statement = (
+        select(Topic.slug, Topic.name, Query.canonical)
+        .join(Query, Query.id == Topic.query_id)
+        .where(Topic.slug.in_(wanted), ~Topic.retired)
+    )
+    known = {slug: Wish(name, canonical, slug) for slug, name, canonical in session.execute(statement).tuples()}
+    for slug in wanted:
+        if slug not in known:
+            everything = session.scalars(select(Topic.slug).where(~Topic.retired)).all()
+            close = difflib.get_close_matches(slug, everything, n=3, cutoff=0.5)
+            hint = f"did you mean {', '.join(close)}?" if close else "`paperround topics` and the site list them all"
+            raise UnknownTopic(f"there is no topic “{slug[:64]}”; {hint}")
+    return [known[slug] for slug in wanted]
+
+
+def from_queries(texts: Iterable[str], *, muted: bool = False) -> list[Wish]:
+    """Wishes for queries as typed; empty lines are passed over. Raises :class:`language.QueryError`."""
+    wishes = []
+    for text in texts:
+        typed = " ".join(text.split())
+        if typed:
+            language.parse(typed)
+            wishes.append(Wish(_label(typed), typed, muted=muted))
+    return wishes
+
+
+def replace(session: Session, reader_id: int, wishes: Sequence[Wish]) -> None:
+    """Make a reader's interests exactly these. An empty list means the default topic.
+
+    Everything is understood before anything is changed. Raises :class:`InterestError` and
+    :class:`language.QueryError`.
+    """
+    if len(wishes) > MOST:
+        raise InterestError(f"{len(wishes)} interests are too many: follow at most {MOST}, or join some with OR")
+    wishes = wishes or from_topics(session, [DEFAULT_TOPIC])
+    expressions = [language.parse(wish.query_text) for wish in wishes]
+    query_ids = queries.store_many(session, expressions)
+    by_query: dict[int, Wish] = {}
+    for query_id, wish in zip(query_ids, wishes, strict=True):
+        # Of two names for one query the first stays, but muting wins over following.
+        if query_id not in by_query or (wish.muted and not by_query[query_id].muted):
+            by_query[query_id] = wish
+    session.execute(delete(Interest).where(Interest.reader_id == reader_id, Interest.query_id.not_in(by_query)))
+    rows = [
+        {
+            "reader_id": reader_id,
+            "query_id": query_id,
+            "topic_slug": wish.topic_slug,
+            "label": _label(wish.label),
+            "muted": wish.muted,
+        }
+        for query_id, wish in by_query.items()
+    ]
+    statement = insert(Interest)
+    fresh = {name: statement.excluded[name] for name in ("topic_slug", "label", "muted")}
+    session.execute(
+        statement.on_conflict_do_update(index_elements=[Interest.reader_id, Interest.query_id], set_=fresh), rows
+    )
+
+
+def of(session: Session, reader_id: int) -> list[InterestView]:
+    """A reader's interests in the order they were taken up."""
+    statement = (
+        select(Interest, Query.canonical)
+        .join(Query, Query.id == Interest.query_id)
+        .where(Interest.reader_id == reader_id)
+        .order_by(Interest.id)
+    )
+    return [
+        InterestView(each.id, each.query_id, each.label, each.topic_slug, canonical, each.muted)
+        for each, canonical in session.execute(statement).tuples()
+    ]
+
+
+def _label(text: str) -> str:
+    return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"

@@ -1,0 +1,86 @@
+"""When a reader's next digest is due. Pure; the IANA data comes with Python or the package tzdata."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo, available_timezones
+
+EVERY_DAY = 0b1111111
+
+
+class ScheduleError(Exception):
+    """A schedule that cannot be. One line: the thing and the remedy."""
+
+
+@lru_cache(maxsize=1)
+def timezones() -> frozenset[str]:
+    """The names a reader may choose: areas with a place, and UTC."""
+    return frozenset(name for name in available_timezones() if "/" in name and not name.startswith("Etc/")) | {"UTC"}
+
+
+@lru_cache(maxsize=1024)
+def zone(name: str) -> ZoneInfo:
+    """The zone of an IANA name. Raises :class:`ScheduleError`."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ScheduleError(
+            f"“{name[:64]}” is not a time zone: use an IANA name such as Europe/Berlin or UTC"
+        ) from None
+
+
+def check(timezone: str, hour: int, weekdays: int) -> None:
+    """Refuse a schedule that never comes. Raises :class:`ScheduleError`."""
+    zone(timezone)
+    if not 0 <= hour <= 23:
+        raise ScheduleError(f"{hour} is not an hour of the day: choose 0 to 23")
+    if not 1 <= weekdays <= EVERY_DAY:
+        raise ScheduleError("no weekday is chosen: choose at least one, or unsubscribe")
+
+
+@lru_cache(maxsize=65_536)
+def next_slot(after: datetime, *, timezone: str, hour: int, weekdays: int) -> datetime:
+    """The first slot strictly after ``after`` (aware), in UTC.
+
+    A slot is ``hour`` o'clock local time on a chosen weekday (bit 0 is Monday): one slot each such day. Where clocks
+    jump over that hour it is the first moment after the jump; where the hour comes twice it is the first of the two.
+    """
+    check(timezone, hour, weekdays)
+    local = zone(timezone)
+    day = after.astimezone(local).date() - timedelta(days=1)
+    # A year holds every weekday; a day that a zone skipped altogether (Samoa, 2011) has no slot.
+    for _ in range(370):
+        if weekdays >> day.weekday() & 1:
+            slot = _slot_on(day, local, hour)
+            if slot is not None and slot > after:
+                return slot
+        day += timedelta(days=1)
+    raise ScheduleError("no slot within a year")
+
+
+def _slot_on(day: date, local: ZoneInfo, hour: int) -> datetime | None:
+    wanted = datetime.combine(day, time(hour), tzinfo=local)
+    moment = wanted.astimezone(UTC)
+    if moment.astimezone(local).replace(tzinfo=None) == wanted.replace(tzinfo=None):
+        return moment
+    # In a gap. With fold=0 the offset before the jump was used, so the moment lies after it by as much as the wanted
+    # time lies inside the gap; walk back to the jump itself.
+    end = _end_of_gap(moment, local)
+    return end if end.astimezone(local).date() == day else None
+
+
+def _end_of_gap(after_jump: datetime, local: ZoneInfo) -> datetime:
+    """The jump at or shortly before ``after_jump``, to the minute, by halving the interval."""
+    offset = after_jump.astimezone(local).utcoffset()
+    low, high = after_jump - timedelta(days=2), after_jump
+    while high - low > timedelta(minutes=1):
+        middle = low + (high - low) / 2
+        middle = middle.replace(second=0, microsecond=0)
+        if middle <= low:
+            break
+        if middle.astimezone(local).utcoffset() == offset:
+            high = middle
+        else:
+            low = middle
+    return high

@@ -1,0 +1,78 @@
+"""Signed links: each names a reader, is bound to one purpose, and most expire."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final
+
+from itsdangerous import BadData, SignatureExpired, URLSafeTimedSerializer
+
+from service.settings import Settings
+
+
+class Purpose(StrEnum):
+    CONFIRM = "confirm"
+    PREFERENCES = "preferences"
+    UNSUBSCRIBE = "unsubscribe"
+
+
+LIFETIME: Final[dict[Purpose, timedelta | None]] = {
+    Purpose.CONFIRM: timedelta(days=7),
+    Purpose.PREFERENCES: timedelta(days=60),
+    # Leaving must work from the oldest mail in the box.
+    Purpose.UNSUBSCRIBE: None,
+}
+
+
+class TokenError(Exception):
+    """A link that does not count. One line with the remedy."""
+
+
+class ForgedToken(TokenError):
+    """Not signed by us, or for another purpose."""
+
+
+class ExpiredToken(TokenError):
+    """Signed by us, but too long ago."""
+
+
+class Links:
+    """Makes and reads the links of one installation."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._origin = settings.origin
+        self._signers = {
+            purpose: URLSafeTimedSerializer(settings.signing_key, salt=f"paperround {purpose}") for purpose in Purpose
+        }
+
+    def confirm(self, reader_id: int) -> str:
+        return self._link(Purpose.CONFIRM, reader_id)
+
+    def preferences(self, reader_id: int) -> str:
+        return self._link(Purpose.PREFERENCES, reader_id)
+
+    def unsubscribe(self, reader_id: int) -> str:
+        """The page with the button, and the target of one-click unsubscribe (RFC 8058)."""
+        return self._link(Purpose.UNSUBSCRIBE, reader_id)
+
+    def token(self, purpose: Purpose, reader_id: int) -> str:
+        return str(self._signers[purpose].dumps(reader_id))
+
+    def read(self, purpose: Purpose, token: str) -> int:
+        """The reader a token names. Raises :class:`ForgedToken` or :class:`ExpiredToken`."""
+        lifetime = LIFETIME[purpose]
+        try:
+            reader_id = self._signers[purpose].loads(token, max_age=int(lifetime.total_seconds()) if lifetime else None)
+        except SignatureExpired:
+            raise ExpiredToken(
+                "this link has expired: enter your address on the subscribe page and a new one comes by mail"
+            ) from None
+        except BadData:
+            raise ForgedToken("this link is not valid: copy it whole from the mail, or ask for a new one") from None
+        if not isinstance(reader_id, int):
+            raise ForgedToken("this link is not valid: copy it whole from the mail, or ask for a new one")
+        return reader_id
+
+    def _link(self, purpose: Purpose, reader_id: int) -> str:
+        return f"{self._origin}/{purpose}/{self.token(purpose, reader_id)}"
