@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -85,14 +85,14 @@ class SmtpTransport:
         self._down: Exception | None = None
         self._closing = False
 
-    async def send(self, batch: Sequence[Outgoing], *, latest: float | None = None) -> AsyncIterator[Result]:
+    async def send(self, batch: Sequence[Outgoing], *, latest: float | None = None) -> AsyncGenerator[Result, None]:
         """Yield one result for each message as it becomes known; see ``results``.
 
         Raises :class:`RelayDown` after the last result when the relay could take no more.
         """
         state = _Batch(len(batch))
-        for message in batch:
-            self._pending.append(_PooledJob(message, inf if latest is None else latest, batch=state))
+        jobs = [_PooledJob(message, inf if latest is None else latest, batch=state) for message in batch]
+        self._pending += jobs
         self._staff()
         try:
             while state.open:
@@ -100,7 +100,9 @@ class SmtpTransport:
                     yield result
         finally:
             if state.open:
-                self._pending = deque(job for job in self._pending if _batch_of(job) is not state)
+                # Nobody listens any more: what has not left stays here.
+                for job in jobs:
+                    job.latest = -inf
         if self._down is not None:
             raise self._down
 

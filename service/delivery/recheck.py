@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from service.database.tables import DeliveryKind, ReaderState, Suppression
+from service.database.tables import DeliveryKind, ReaderState
 from service.settings import Settings
-from service.subscribers import addresses
+from service.subscribers import addresses, suppression
 
 # By the primary keys of both tables.
 _STILL_OURS = text("""
@@ -41,8 +41,7 @@ def recheck(session: Session, settings: Settings, owner: str, delivery_ids: Iter
     """Look again at the readers behind ``delivery_ids``, and whether ``owner`` still holds the rows."""
     found = session.execute(_STILL_OURS, {"ids": list(delivery_ids), "owner": owner}).all()
     hashes = {key: addresses.hashed(settings, key) for _, _, _, key in found if key is not None}
-    wanted = select(Suppression.address_hash).where(Suppression.address_hash.in_(hashes.values()))
-    suppressed = set(session.scalars(wanted))
+    suppressed = suppression.among(session, hashes.values())
     entitled: set[int] = set()
     cancelled: dict[int, str] = {}
     for delivery_id, kind, state, key in found:

@@ -65,7 +65,7 @@ class Unsent(_Result):
 Result = Accepted | Deferred | Rejected | Uncertain | Unsent
 
 
-class RelayDown(Exception):  # noqa: N818 (the word of the design)
+class RelayDown(Exception):
     """The relay cannot be used now, whatever the message. One line: the relay, what is wrong and the remedy."""
 
 

@@ -132,7 +132,7 @@ class Sink:
         return int(answer[:3])
 
 
-class _Over(Exception):  # noqa: N818 (ends a conversation, is no error)
+class _Over(Exception):  # ends a conversation, is no error
     pass
 
 

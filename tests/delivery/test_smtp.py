@@ -350,6 +350,22 @@ def test_nothing_leaves_after_the_latest_moment() -> None:
     assert server.commands == ["EHLO papers.example", "QUIT"]
 
 
+def test_a_batch_that_nobody_listens_to_any_more_is_not_sent_on() -> None:
+    async def run(server: Sink) -> None:
+        transport = SmtpTransport(server.relay, connections=2, mail_domain="papers.example", timeouts=QUICK)
+        results = transport.send(messages(50))
+        await anext(results)
+        await results.aclose()
+        await transport.close()
+
+    def slowly(_recipients: str) -> None:
+        time.sleep(0.01)
+
+    with sink(body=slowly) as server:
+        asyncio.run(run(server))
+    assert len(server.accepted) < 10
+
+
 def test_two_batches_share_the_connections() -> None:
     async def run(server: Sink) -> dict[int, Result]:
         transport = SmtpTransport(server.relay, connections=2, mail_domain="papers.example", timeouts=QUICK)
