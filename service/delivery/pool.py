@@ -109,9 +109,7 @@ class SmtpTransport:
     async def close(self) -> None:
         """QUIT on every connection and wait for the ends."""
         self._closing = True
-        for future in self._idle:
-            if not future.done():
-                future.set_result(None)
+        self._wake(len(self._idle))
         while self._workers:
             await asyncio.wait(self._workers)
 
@@ -148,13 +146,21 @@ class SmtpTransport:
         if self._down is not None:
             self._return_pending(str(self._down))
             return
-        for _ in range(min(len(self._pending), len(self._idle))):
-            self._idle.popleft().set_result(None)
-        missing = min(self._limit - len(self._workers), len(self._pending))
-        for _ in range(missing):
+        woken = self._wake(len(self._pending))
+        for _ in range(min(self._limit - len(self._workers), len(self._pending) - woken)):
             worker = asyncio.create_task(self._work())
             self._workers.add(worker)
             worker.add_done_callback(self._left)
+
+    def _wake(self, wanted: int) -> int:
+        """Call up to ``wanted`` idle connections back to work; how many came."""
+        woken = 0
+        while self._idle and woken < wanted:
+            future = self._idle.popleft()
+            if not future.done():
+                future.set_result(None)
+                woken += 1
+        return woken
 
     def _left(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
@@ -200,9 +206,7 @@ class SmtpTransport:
         if self._down is None:
             self._down = error
         self._return_pending(str(error))
-        for future in self._idle:
-            if not future.done():
-                future.set_result(None)
+        self._wake(len(self._idle))
 
     def _return_pending(self, why: str) -> None:
         while self._pending:

@@ -177,6 +177,8 @@ class Connection:
             feed.report(job, Unsent(job.message.delivery_id, "its time for sending ran out"))
             self._open = None
             raise _OverdueError
+        if self._wire.closed:
+            raise WireError("closed before the message was sent")
         content = stuffed(job.message.content)
         if len(content) > ONE_WRITE:
             self._wire.write(content)
@@ -191,6 +193,9 @@ class Connection:
         except WireError as error:
             feed.report(job, Uncertain(job.message.delivery_id, f"sent, but no answer came: {error}"))
             raise _ClosingError(str(error)) from None
+        except BaseException:
+            feed.report(job, Uncertain(job.message.delivery_id, "sent, and interrupted before an answer came"))
+            raise
         verdict = judge(Stage.BODY, reply)
         if verdict is Verdict.GO_ON:
             self.answered += 1

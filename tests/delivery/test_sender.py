@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -423,7 +423,7 @@ def test_interrupted_it_hears_out_what_is_on_the_wire(database: Database, settin
     interrupted: list[bool] = []
 
     class Interrupting(SmtpTransport):
-        async def send(self, batch: Sequence[Outgoing], *, latest: float | None = None) -> AsyncIterator[Result]:
+        async def send(self, batch: Sequence[Outgoing], *, latest: float | None = None) -> AsyncGenerator[Result, None]:
             async for result in super().send(batch, latest=latest):
                 yield result
                 if not interrupted:
