@@ -39,3 +39,5 @@ def configure(settings: Settings) -> None:
     # A line for every HTTP request of a fetch says nothing that the ingest row does not.
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Broken LaTeX in an abstract is no trouble of ours; the text stays as it was.
+    logging.getLogger("pylatexenc").setLevel(logging.CRITICAL)

@@ -11,15 +11,15 @@ The steps for one chunk, all in one transaction, so that a crash at any point me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import Row, Select, func, select, text
 from sqlalchemy.orm import Session
 
 from service.database import Database
@@ -123,21 +123,10 @@ def _lock_all(session: Session, settings: Settings, now: datetime, after_id: int
     ]
 
 
-def _locked(session: Session, settings: Settings, statement: Select[*tuple[object, ...]]) -> Iterator[_ReaderRow]:
-    chunk = statement.limit(settings.plan_chunk).with_for_update(skip_locked=True)
-    for row in session.execute(chunk):
-        yield _ReaderRow(*row)
-
-
-@dataclass(frozen=True, slots=True)
-class _ReaderRow:
-    id: int
-    next_digest_at: datetime
-    paper_limit: int
-    last_edition_id: int
-    timezone: str
-    digest_hour: int
-    weekdays: int
+def _locked(
+    session: Session, settings: Settings, statement: Select[*tuple[Any, ...]]
+) -> Sequence[Row[*tuple[Any, ...]]]:
+    return session.execute(statement.limit(settings.plan_chunk).with_for_update(skip_locked=True)).all()
 
 
 # ---- steps 2 to 5 ----------------------------------------------------------------------------------------------------
@@ -158,7 +147,7 @@ def _plan_chunk(session: Session, settings: Settings, due: Sequence[Due], matche
 def _candidates(
     session: Session, due: Sequence[Due], matches: _Matches, now: datetime, newest: int
 ) -> tuple[rank.Candidates, int]:
-    """Each (reader, interest, paper) in the editions that the reader has not considered; and the edition before them."""
+    """Each (reader, interest, paper) in editions the reader has not considered; and the edition before them."""
     oldest = session.scalar(select(func.min(Edition.id)).where(Edition.cut_at > now - match.OLDEST))
     window = max(min(reader.last_edition_id for reader in due), (oldest or newest + 1) - 1)
     position = {reader.id: index for index, reader in enumerate(due)}

@@ -1,0 +1,45 @@
+"""Editions: immutable, numbered sets of papers. A paper is in exactly one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from sqlalchemy import func, select, text, update
+
+from service.database import Database
+from service.database.tables import Edition, Paper
+
+# Any number of its own: two cutters take turns.
+_TURN: Final = 7_262_052
+
+
+@dataclass(frozen=True, slots=True)
+class CutEdition:
+    id: int
+    paper_count: int
+
+
+def cut(database: Database, *, now: datetime | None = None) -> CutEdition | None:
+    """Make an edition of every paper that is in none; None, and nothing changed, where there is no such paper.
+
+    One transaction under a lock: numbers are consecutive, two cutters never share a paper, and a crash leaves the
+    papers for the next cut. Papers that arrive meanwhile are not seen and go into the next edition.
+    """
+    with database.transaction() as session:
+        session.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": _TURN})
+        # Reads ix_paper_unedited.
+        paper_ids = session.scalars(select(Paper.id).where(Paper.edition_id.is_(None)).with_for_update()).all()
+        if not paper_ids:
+            return None
+        edition_id = session.scalars(select(func.coalesce(func.max(Edition.id), 0) + 1)).one()
+        session.add(Edition(id=edition_id, cut_at=now or datetime.now(UTC), paper_count=len(paper_ids)))
+        session.flush()
+        session.execute(
+            update(Paper)
+            .where(Paper.id.in_(paper_ids))
+            .values(edition_id=edition_id)
+            .execution_options(synchronize_session=False)
+        )
+        return CutEdition(edition_id, len(paper_ids))
