@@ -1,4 +1,4 @@
-"""Readers: subscribe, confirm, change, leave. Each act of consent is recorded in the transaction that carries it out."""
+"""Readers: subscribe, confirm, change, leave. Each act of consent is recorded in the transaction that does it."""
 
 from __future__ import annotations
 
