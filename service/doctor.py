@@ -11,7 +11,7 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 import redis
-from sqlalchemy import func, select, text
+from sqlalchemy import Label, func, label, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.database import Database, DatabaseError, migrations
@@ -131,11 +131,10 @@ def _database(database: Database) -> Iterator[Finding]:
 
 
 def _sources(database: Database) -> Iterator[Finding]:
-    newest = (
-        select(Ingest.source, func.max(Ingest.finished_at).filter(Ingest.error.is_(None)))
-        .group_by(Ingest.source)
-        .order_by(Ingest.source)
+    read_to_end: Label[datetime | None] = label(
+        "read_to_end", func.max(Ingest.finished_at).filter(Ingest.error.is_(None))
     )
+    newest = select(Ingest.source, read_to_end).group_by(Ingest.source).order_by(Ingest.source)
     with database.transaction() as session:
         rows = session.execute(newest).tuples().all()
     if not rows:

@@ -59,9 +59,7 @@ def cut_and_match(database: Database, tell: Tell | None = None) -> editions.CutE
     return edition
 
 
-def run(
-    database: Database, settings: Settings, tell: Tell | None = None, *, everyone: bool = False
-) -> RoundReport:
+def run(database: Database, settings: Settings, tell: Tell | None = None, *, everyone: bool = False) -> RoundReport:
     """One whole round from what is already stored, for the readers whose hour has come, or for ``everyone`` active.
 
     A reader to whom nothing new applies gets nothing. Running it twice, or beside the scheduled workers, mails nobody

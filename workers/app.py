@@ -10,7 +10,6 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import setup_logging
-from kombu import Queue as Route
 
 from service import logs
 from service.doorbell import Queue, Task, broker_settings
@@ -32,7 +31,6 @@ def _every(seconds: float, task: Task) -> dict[str, Any]:
 app.conf.update(
     broker_settings(settings),
     task_ignore_result=True,
-    task_queues=[Route(queue.value) for queue in Queue],
     task_default_queue=Queue.HOUSEKEEPING.value,
     task_routes={task.value: {"queue": task.queue.value} for task in Task},
     # A task that dies with its worker is not run again by the broker: the next tick finds its work in the tables.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from service import rounds
 from service.delivery import sender
 from service.digests import plan
@@ -46,9 +48,8 @@ def plan_due() -> None:
 def send_due() -> None:
     """Send what is due in the outbox."""
     report = sender.send_due(database(), settings)
-    if report.sent or report.deferred or report.failed or report.cancelled:
-        log.info("send.done", sent=report.sent, deferred=report.deferred, failed=report.failed,
-                 cancelled=report.cancelled)  # fmt: skip
+    if report != sender.SendReport():
+        log.info("send.done", **asdict(report))
 
 
 @app.task(name=Task.SWEEP_LEASES, base=LoggedTask)

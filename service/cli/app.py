@@ -22,7 +22,7 @@ app.command()(papers.ingest)
 app.command("round")(papers.run_round)
 app.command()(papers.preview)
 app.add_typer(readers.app, name="readers")
-app.add_typer(topics.app, name="topics")
+app.command()(topics.topics)
 app.command()(doctor.doctor)
 for process in (processes.web, processes.worker, processes.beat, processes.mailbox, processes.migrate):
     app.command(rich_help_panel="Single processes, for a larger installation")(process)

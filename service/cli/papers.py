@@ -12,9 +12,12 @@ from rich.table import Table
 
 from service import rounds
 from service.cli.door import complain, console, opened, opened_for_sending, print_json, progress
+from service.digests import plan
+from service.digests.compose import Composer
 from service.papers import ingest as ingesting
 from service.papers import sources
 from service.subscribers import accounts
+from service.subscribers.accounts import AccountError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 _SHOWN_PROBLEMS = 20
@@ -42,7 +45,7 @@ def ingest(
     else:
         for report in reports:
             _print_report(report)
-    if file is not None and reports[0].error:
+    if file is not None and (reports[0].error or (reports[0].seen and reports[0].rejected == reports[0].seen)):
         raise typer.Exit(2)
     if reports and all(report.error for report in reports):
         raise typer.Exit(1)
@@ -80,6 +83,23 @@ def preview(
     json: Json = False,
 ) -> None:
     """Show the digest that a reader would get now, without sending or changing anything."""
+    with opened() as (settings, database):
+        with database.transaction() as session:
+            reader = accounts.find(session, email)
+        if reader is None:
+            raise AccountError(f"there is no reader {email}: `paperround readers list` shows them all")
+        draft = plan.peek(database, reader.id)
+        if draft is None:
+            console.print("Nothing new matches: no mail would be sent.")
+            return
+        with database.transaction() as session:
+            mail = Composer(settings).preview(session, reader.id, draft)
+    if html is not None:
+        html.write_text(mail.html, encoding="utf-8")
+    if json:
+        print_json(asdict(mail))
+    else:
+        console.print(f"Subject: {mail.subject}\n\n{mail.text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _as_row(report: ingesting.IngestReport) -> dict[str, object]:
@@ -90,7 +110,8 @@ def _print_report(report: ingesting.IngestReport) -> None:
     taken = report.seen - report.rejected
     console.print(
         f"{report.origin}: {taken} papers of {report.seen} rows;"
-        f" {report.new} new, {report.updated} updated, {report.unchanged} unchanged, {report.rejected} rejected",
+        f" {report.new} new, {report.updated} updated, {report.unchanged} unchanged, {report.rejected} rejected;"
+        f" {report.complete} with date and authors or organization",
         soft_wrap=True,
         highlight=False,
     )

@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 from service.database import Database
 from service.database.engine import raw
 from service.database.tables import DeliveryKind, Digest, Edition, Interest, Match, Reader, ReaderState
+from service.digests.compose import Draft
 from service.matching import match, rank
 from service.outbox import rows
 from service.settings import Settings
@@ -82,6 +83,32 @@ def plan_due(
         if on_progress is not None:
             on_progress(readers)
     return PlanReport(slot=moment if everyone else None, readers=readers, digests=digests)
+
+
+def peek(database: Database, reader_id: int, *, now: datetime | None = None) -> Draft | None:
+    """What the reader would get if they were planned now; nothing is locked or advanced. None: nothing new matches.
+
+    Raises LookupError for a reader who is not there.
+    """
+    moment = now or datetime.now(UTC)
+    match.match_pending(database, now=moment)
+    with database.transaction() as session:
+        reader = session.get(Reader, reader_id)
+        if reader is None:
+            raise LookupError(f"there is no reader {reader_id}")
+        due = [Due(reader.id, moment, moment, reader.paper_limit, reader.last_edition_id)]
+        newest = session.scalar(select(func.max(Edition.id))) or 0
+        candidates, _ = _candidates(session, due, _Matches(database), moment, newest)
+    chosen = rank.choose(candidates, np.array([reader.paper_limit], np.int64))
+    if not len(chosen.paper):
+        return None
+    return Draft(
+        slot=moment,
+        paper_ids=chosen.paper.tolist(),
+        reason_papers=chosen.reason_paper.tolist(),
+        reason_queries=chosen.reason_query.tolist(),
+        matched=int(chosen.matched[0]),
+    )
 
 
 # ---- step 1 ----------------------------------------------------------------------------------------------------------

@@ -175,6 +175,11 @@ def terms(expression: Expression) -> tuple[Text, ...]:
     return tuple(part for part in _wanted(expression) if isinstance(part, Text))
 
 
+def is_common(word: str) -> bool:
+    """Whether a token says nothing by itself."""
+    return word in _STOP_WORDS
+
+
 # ---- limits and errors -----------------------------------------------------------------------------------------------
 
 

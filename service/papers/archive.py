@@ -88,6 +88,15 @@ def days(session: Session, limit: int = 30, before: date | None = None) -> list[
     return [DayCount(day, papers) for day, papers in session.execute(statement.limit(limit)).tuples()]
 
 
+def day_after(session: Session, day: date) -> date | None:
+    """The next day that has papers."""
+    return session.scalar(select(func.min(Paper.listed_on)).where(Paper.listed_on > day))
+
+
+def count_of_day(session: Session, day: date) -> int:
+    return session.scalars(select(func.count()).where(Paper.listed_on == day)).one()
+
+
 def one(session: Session, paper_id: int) -> PaperView | None:
     paper = session.get(Paper, paper_id)
     return view(paper) if paper else None

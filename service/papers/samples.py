@@ -14,6 +14,8 @@ from service.papers.record import Identifier, PaperRecord
 from service.papers.sources import jsonl
 
 NAME: Final = "sample"
+ORIGIN: Final = "https://example.org/papers/"
+"""Where links of samples lead: a name reserved for examples."""
 _FILE: Final = Path(__file__).with_name("samples.jsonl")
 
 
@@ -31,7 +33,7 @@ class SampleSource:
             yield replace(
                 jsonl.record(row, NAME),
                 identifiers=(Identifier(NAME, row["id"]),),
-                url=f"https://example.org/papers/{row['id']}",
+                url=f"{ORIGIN}{row['id']}",
                 listed_on=listed_on,
                 published_on=listed_on - timedelta(days=1),
             )

@@ -12,6 +12,8 @@ from service.database import Database
 from service.papers import archive, ingest, samples
 from service.settings import Settings
 from service.subscribers import accounts, interests
+from service.subscribers.accounts import Preferences, Signup
+from service.subscribers.consent import Visit
 
 SAMPLE_READER = "reader@localhost"
 SAMPLE_TOPICS = ("daily-papers", "language-models", "reinforcement-learning", "robot-learning", "efficient-inference")
@@ -44,8 +46,11 @@ def first_round(database: Database, settings: Settings, tell: Callable[[str], No
             accounts.add_confirmed(
                 session,
                 settings,
-                accounts.Signup(
-                    email=SAMPLE_READER, wishes=wishes, timezone=get_localzone_name(), origin="first start"
+                Signup(
+                    email=SAMPLE_READER,
+                    wishes=wishes,
+                    preferences=Preferences(timezone=get_localzone_name()),
+                    visit=Visit("first start"),
                 ),
             )
     report = rounds.run(database, settings, everyone=True)

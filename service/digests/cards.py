@@ -1,0 +1,110 @@
+"""A paper as it appears in a mail: rendered and encoded once, with a hole for the reader's own reason."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from service.digests.templates import Fragments, Templates, holes
+from service.papers.archive import PaperView
+
+LONGEST_ABSTRACT: Final = 480
+"""Characters: enough to decide by, short enough for ten papers in 40 KB."""
+_WIDTH: Final = 76
+_SENTENCE_ENDS: Final = (". ", "? ", "! ", "。")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    label: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class CardText:
+    """What a card says. ``reason`` is filled in for each reader."""
+
+    title: str
+    url: str
+    byline: str
+    details: str
+    tldr: str
+    abstract: str
+    links: tuple[Link, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A card, encoded."""
+
+    title: str
+    html: Fragments
+    text: Fragments
+
+
+def card_text(paper: PaperView, origin: str, longest_abstract: int) -> CardText:
+    """The words of a card. The title leads to the paper's page on our site, which has everything else."""
+    details = [_day(paper.published_on)] if paper.published_on else []
+    details += [paper.categories[0]] if paper.categories else []
+    details += [f"{paper.upvotes} upvotes"] if paper.upvotes else []
+    details += [f"{paper.comments} comments"] if paper.comments else []
+    links = [
+        Link(label, url)
+        for label, url in (
+            ("Source", paper.url),
+            ("PDF", paper.pdf_url),
+            ("Code", paper.code_url),
+            ("Project", paper.project_url),
+        )
+        if url
+    ]
+    return CardText(
+        title=f"{paper.title} [withdrawn]" if paper.withdrawn else paper.title,
+        url=f"{origin}/papers/{paper.id}",
+        byline=paper.byline,
+        details=" · ".join(details),
+        tldr=shortened_at_sentence(paper.tldr or "", longest_abstract),
+        abstract=shortened_at_sentence(paper.abstract, longest_abstract),
+        links=tuple(links),
+        reason="",
+    )
+
+
+def made(paper: PaperView, templates: Templates, origin: str, longest_abstract: int = LONGEST_ABSTRACT) -> Card:
+    """The card of a paper in both parts of the mail."""
+    words = card_text(paper, origin, longest_abstract)
+    fields = {name: getattr(words, name) for name in CardText.__slots__}
+    html_card = {**fields, **holes(["reason"])}
+    text_card = {
+        **fields,
+        "title": textwrap.fill(words.title, _WIDTH),
+        "byline": words.byline,
+        "abstract": textwrap.fill(words.abstract, _WIDTH),
+        "tldr": words.tldr,
+        **holes(["reason"]),
+    }
+    html_source, text_source = templates.html_parts("digest").card, templates.text_parts("digest").card
+    return Card(
+        title=words.title,
+        html=Fragments(templates.html_from(html_source, {"card": html_card})),
+        text=Fragments(templates.text_from(text_source, {"card": text_card})),
+    )
+
+
+def shortened_at_sentence(text: str, longest: int) -> str:
+    """``text`` cut to at most ``longest`` characters: at the end of a sentence if one is near, else at a word."""
+    if len(text) <= longest:
+        return text
+    cut = text[:longest]
+    end = max(cut.rfind(mark) for mark in _SENTENCE_ENDS)
+    if end > longest * 0.55:
+        return cut[: end + 1]
+    space = cut.rfind(" ", 0, longest - 1)
+    return cut[: space if space > longest // 2 else longest - 1].rstrip(" ,;:") + "…"
+
+
+def _day(day: date) -> str:
+    return f"{day.day} {day:%b %Y}"

@@ -1,0 +1,167 @@
+"""A mail as bytes for the wire: headers, and a body joined from encoded fragments. Pure.
+
+RFC 5322 (format), 2045 to 2047 (MIME), 2369 and 2919 (list headers), 8058 (one-click unsubscribe), 3834
+(Auto-Submitted). The standard library's generator builds the same in a thousand times the time; decision 007.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from email.charset import QP, Charset
+from email.header import Header
+from email.utils import format_datetime
+from functools import lru_cache
+from typing import Final
+
+_BREAK = re.compile(r"[\r\n\x00]")
+_ATOM = re.compile(r"^[A-Za-z0-9 !#$%&'*+\-/=?^_`{|}~]+$")
+_LINE: Final = 76
+
+# In no quoted-printable text does "=" come before "_", so this is no line of any body.
+_BOUNDARY: Final = b"=_paperround_part"
+_PREAMBLE: Final = (
+    b"--"
+    + _BOUNDARY
+    + b"\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+)
+_BETWEEN: Final = (
+    b"\r\n--" + _BOUNDARY + b"\r\nContent-Type: text/html; charset=utf-8\r\n"
+    b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+)
+_END: Final = b"\r\n--" + _BOUNDARY + b"--\r\n"
+
+
+class HeaderError(ValueError):
+    """A value that would break out of its header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who all mail of an installation is from."""
+
+    name: str
+    address: str
+    list_id: str
+    """RFC 2919, without brackets: a name under a domain of ours."""
+    feedback_sender: str
+    """The last field of Feedback-ID: 5 to 15 letters or digits, always the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """What differs from mail to mail."""
+
+    recipient: str
+    subject: str
+    message_id: str
+    """Without angle brackets."""
+    date: datetime
+    stream: str
+    """The kind of mail, for Feedback-ID: counts complaints by kind, tells nothing of the reader."""
+    one_click_url: str | None = None
+    """Where a POST unsubscribes; None for mails that are not part of the list."""
+
+
+def assembled(sender: Sender, headers: Headers, text: Iterable[bytes], html: Iterable[bytes]) -> bytes:
+    """The whole message. ``text`` and ``html`` are fragments by ``quoted.encoded``.
+
+    Raises :class:`HeaderError` for a value with a line break in it.
+    """
+    return b"".join([_head(sender, headers), _PREAMBLE, *text, _BETWEEN, *html, _END])
+
+
+def _head(sender: Sender, headers: Headers) -> bytes:
+    lines = [
+        f"From: {mailbox(sender.name, sender.address)}",
+        f"To: {_clean(headers.recipient)}",
+        f"Subject: {_unstructured('Subject', headers.subject)}",
+        f"Date: {format_datetime(headers.date)}",
+        f"Message-ID: <{_clean(headers.message_id)}>",
+        f"List-Id: <{_clean(sender.list_id)}>",
+        f"Feedback-ID: {headers.stream}:list:paperround:{sender.feedback_sender}",
+        "Auto-Submitted: auto-generated",
+    ]
+    if headers.one_click_url is not None:
+        lines += [
+            f"List-Unsubscribe: <{_clean(headers.one_click_url)}>",
+            "List-Unsubscribe-Post: List-Unsubscribe=One-Click",
+        ]
+    lines += [
+        "MIME-Version: 1.0",
+        f'Content-Type: multipart/alternative; boundary="{_BOUNDARY.decode("ascii")}"',
+    ]
+    return "\r\n".join(lines).encode("utf-8") + b"\r\n\r\n"
+
+
+@lru_cache(maxsize=64)
+def mailbox(name: str, address: str) -> str:
+    """``Name <address>`` with the name quoted or encoded as it needs (RFC 5322, 3.4; RFC 2047)."""
+    name, address = _clean(name), _clean(address)
+    if not name:
+        return address
+    if not name.isascii():
+        name = _encoded_words(name, first=len("From: "))
+    elif not _ATOM.match(name):
+        name = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f"{name} <{address}>"
+
+
+def _unstructured(field: str, value: str) -> str:
+    value = _clean(value)
+    if value.isascii() and len(field) + 2 + len(value) <= _LINE:
+        return value
+    return _encoded_words(value, first=len(field) + 2) if not value.isascii() else _folded(value, len(field) + 2)
+
+
+def _encoded_words(value: str, *, first: int) -> str:
+    charset = Charset("utf-8")
+    charset.header_encoding = QP
+    return Header(value, charset, maxlinelen=_LINE, header_name="x" * first).encode(linesep="\r\n")
+
+
+def _folded(value: str, first: int) -> str:
+    """Folded at spaces (RFC 5322, 2.2.3)."""
+    lines, used = [""], first
+    for word in value.split(" "):
+        if lines[-1] and used + 1 + len(word) > _LINE:
+            lines.append(word)
+            used = 1 + len(word)
+        else:
+            lines[-1] += f" {word}" if lines[-1] else word
+            used += 1 + len(word)
+    return "\r\n ".join(lines)
+
+
+def _clean(value: str) -> str:
+    if _BREAK.search(value):
+        raise HeaderError("a header value holds a line break")
+    return value
+
+
+def subject(labels: Sequence[str], titles: Sequence[str], longest: int = 78) -> str:
+    """A subject from content: what the first papers are about, and how many more there are.
+
+    ``labels`` are the interests of the papers in their order; ``titles`` the papers' titles.
+    """
+    named = list(dict.fromkeys(label for label in labels if label))[:2]
+    if len(titles) == 1 or not named:
+        return shortened(titles[0], longest if len(titles) == 1 else longest - 12) + (
+            f" and {len(titles) - 1} more" if len(titles) > 1 else ""
+        )
+    rest = len(titles) - len(named)
+    tail = f" and {rest} more" if rest > 0 else ""
+    joiner = ", " if tail else " and "
+    room = (longest - len(tail) - len(joiner)) // len(named)
+    return joiner.join(shortened(label, room) for label in named) + tail
+
+
+def shortened(text: str, longest: int) -> str:
+    """``text`` cut at a word, with an ellipsis, to at most ``longest`` characters."""
+    if len(text) <= longest:
+        return text
+    cut = text[: longest - 1]
+    at = cut.rfind(" ")
+    return (cut[:at] if at > longest // 2 else cut).rstrip(" ,;:.–—-") + "…"

@@ -1,0 +1,121 @@
+"""The mail templates, compiled once per process, and rendered texts with holes for what differs between readers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import BaseLoader, DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
+
+import service
+from service.digests import mjml, quoted
+
+FOLDER: Final = Path(service.__file__).parent.parent / "templates" / "email"
+"""One folder a mail: ``subject.txt``, ``preheader.txt``, ``body.mjml``, ``body.txt``; shared pieces in ``layout``."""
+
+# No text that reaches a template holds these control characters: ``papers.text.plain`` removes them.
+_HOLE = re.compile("\x02(\\w+)\x03")
+_LOOP = re.compile(r"\{%\s*for card in cards\s*%\}(.*)\{%\s*endfor\s*%\}", re.DOTALL)
+_BLANK_LINES = re.compile(r"\n{3,}")
+
+
+class Fragments:
+    """A rendered text, encoded once, with named holes to be filled for each reader."""
+
+    def __init__(self, rendered: str) -> None:
+        parts = _HOLE.split(rendered)
+        self._parts: list[bytes] = [quoted.encoded(text) for text in parts[::2]]
+        self._holes: list[str] = parts[1::2]
+
+    def filled(self, values: Mapping[str, bytes]) -> list[bytes]:
+        """The encoded pieces in order, ``values`` (encoded) in the holes."""
+        pieces = [self._parts[0]]
+        for hole, part in zip(self._holes, self._parts[1:], strict=True):
+            pieces += (values[hole], part)
+        return pieces
+
+
+@dataclass(frozen=True, slots=True)
+class Looped:
+    """A template around cards: what stands before them, a card, what stands after."""
+
+    before: str
+    card: str
+    after: str
+
+
+class Templates:
+    """All mails of one language."""
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        sources = {
+            path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        html = {
+            name: mjml.compiled(name, mjml.included(name, sources)) for name in sources if name.endswith("/body.mjml")
+        }
+        text = {name: mjml.included(name, sources) for name in sources if name.endswith(".txt")}
+        self._sources = {**html, **text}
+        loader: BaseLoader = DictLoader(self._sources)
+        self._html = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+        self._text = Environment(
+            loader=loader,
+            autoescape=False,  # noqa: S701 (plain text has nothing to escape)
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+
+    def html(self, mail: str, values: Mapping[str, Any]) -> str:
+        return self._html.get_template(f"{mail}/body.mjml").render(values)
+
+    def text(self, mail: str, values: Mapping[str, Any]) -> str:
+        return tidy(self._text.get_template(f"{mail}/body.txt").render(values))
+
+    def line(self, mail: str, part: str, values: Mapping[str, Any]) -> str:
+        """The ``subject`` or ``preheader`` of a mail: one line."""
+        return " ".join(self._text.get_template(f"{mail}/{part}.txt").render(values).split())
+
+    def html_parts(self, mail: str) -> Looped:
+        return _looped(self._sources[f"{mail}/body.mjml"])
+
+    def text_parts(self, mail: str) -> Looped:
+        return _looped(self._sources[f"{mail}/body.txt"])
+
+    def html_from(self, source: str, values: Mapping[str, Any]) -> str:
+        return self._html.from_string(source).render(values)
+
+    def text_from(self, source: str, values: Mapping[str, Any]) -> str:
+        return tidy(self._text.from_string(source).render(values))
+
+
+@lru_cache(maxsize=1)
+def templates() -> Templates:
+    """The shipped mails, compiled at first use."""
+    return Templates()
+
+
+def holes(names: Iterable[str]) -> dict[str, Markup]:
+    """Values that stand for themselves: rendered now, filled in for each reader later."""
+    return {name: Markup(f"\x02{name}\x03") for name in names}  # noqa: S704 (a fixed pattern around our own names)
+
+
+def tidy(text: str) -> str:
+    """No more than one empty line in a row, and one line end at the end."""
+    return _BLANK_LINES.sub("\n\n", text)
+
+
+def _looped(source: str) -> Looped:
+    # The first "for" is the loop over cards; its "endfor" is the last one, since loops inside close before it.
+    found = _LOOP.search(source)
+    if found is None:
+        raise mjml.TemplateError("the digest's templates need a loop over cards")
+    return Looped(source[: found.start()], found[1], source[found.end() :])

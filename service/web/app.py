@@ -1,0 +1,116 @@
+"""The site as an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Final
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from service.database import Database, migrations
+from service.settings import Settings
+from service.web import pages, postbox, subscribing
+from service.web.guard import Guard
+from service.web.site import STATIC, Site
+
+log = structlog.get_logger(__name__)
+
+_SAID: Final = {
+    400: ("That did not work", "The request could not be understood."),
+    404: ("Nothing here", "There is no such page. It may have been moved, or the address was mistyped."),
+    405: ("Not that way", "This page cannot be used like that."),
+    422: ("Nothing here", "A part of this address is not what it should be, a date or a number."),
+    500: ("Something broke", "The mistake is ours and has been written down. Please try again in a minute."),
+    503: ("Back in a moment", "The database does not answer. Nothing is lost; please try again in a minute."),
+}
+
+
+def create_app(settings: Settings, database: Database) -> FastAPI:
+    """The whole site on one database."""
+    site = Site(settings, database)
+    app = FastAPI(title="Paperround", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(Guard)
+    app.mount("/static", _Static(directory=STATIC), name="static")
+    for room in (pages, subscribing, postbox):
+        app.include_router(room.routes(site))
+    _add_health(app, site)
+    _add_errors(app, site)
+    return app
+
+
+def _add_health(app: FastAPI, site: Site) -> None:
+    @app.get("/healthz")
+    def healthz() -> PlainTextResponse:
+        """The process lives."""
+        return PlainTextResponse("ok\n")
+
+    @app.get("/readyz")
+    def readyz() -> PlainTextResponse:
+        """The process can serve: the database answers and has this version's schema."""
+        waiting = migrations.pending(site.database)
+        if waiting:
+            return PlainTextResponse(f"migrations waiting: {', '.join(waiting)}\n", 503)
+        return PlainTextResponse("ready\n")
+
+    @app.get("/robots.txt")
+    def robots() -> PlainTextResponse:
+        private = "".join(
+            f"Disallow: {path}\n" for path in ("/confirm/", "/preferences/", "/unsubscribe/", "/mailbox", "/search")
+        )
+        return PlainTextResponse(f"User-agent: *\n{private}")
+
+
+def _add_errors(app: FastAPI, site: Site) -> None:
+    def said(request: Request, status: int) -> Response:
+        heading, line = _SAID.get(status, (HTTPStatus(status).phrase, ""))
+        if request.url.path.endswith(".json"):
+            return JSONResponse({"error": heading, "detail": line}, status)
+        return site.message(heading, line, links=(("The day’s papers", "/"),), status=status)
+
+    Handler = Callable[[Request, Exception], Awaitable[Response]]  # noqa: N806 (a type)
+
+    async def http_error(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        answer = said(request, status)
+        if isinstance(error, HTTPException) and error.headers:
+            answer.headers.update(error.headers)
+        return answer
+
+    async def invalid(request: Request, _error: Exception) -> Response:
+        return said(request, 422)
+
+    async def database_away(request: Request, error: Exception) -> Response:
+        log.warning("web.database_away", error=type(error).__name__)
+        return said(request, 503)
+
+    async def broken(request: Request, error: Exception) -> Response:
+        log.error("web.broken", route=request.scope.get("route") and request.scope["route"].path, exc_info=error)
+        return said(request, 500)
+
+    handlers: dict[type[Exception], Handler] = {
+        HTTPException: http_error,
+        RequestValidationError: invalid,
+        OperationalError: database_away,
+        Exception: broken,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+
+
+class _Static(StaticFiles):
+    """Static files with a version in their URL: kept for a year."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        answer = await super().get_response(path, scope)
+        if answer.status_code == 200:
+            answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return answer

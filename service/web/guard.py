@@ -1,0 +1,89 @@
+"""What stands before every page: headers, limits, and who may post."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LARGEST_BODY: Final = 256 * 1024
+"""Bytes of a posted form."""
+
+CONTENT_SECURITY_POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "style-src 'self'",
+        "script-src 'self'",
+        "img-src 'self' data:",
+        "form-action 'self'",
+        "frame-src 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+_PRIVATE: Final = ("/confirm/", "/preferences/", "/unsubscribe/", "/mailbox")
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Guard:
+    """ASGI middleware: security headers on every answer, a limit on bodies, and no posts from other sites.
+
+    Forms carry no cookies, so a foreign post could do no more than a signed link it does not have; it is refused all
+    the same. One-click unsubscribe (RFC 8058) is posted by mail providers and is the exception.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers, path = Headers(scope=scope), str(scope["path"])
+        if scope["method"] not in _SAFE:
+            if not path.startswith("/unsubscribe/") and _foreign(headers):
+                await PlainTextResponse("This form belongs to another site.\n", 403)(scope, receive, send)
+                return
+            length = headers.get("content-length", "0")
+            if not length.isdigit() or int(length) > LARGEST_BODY:
+                await PlainTextResponse("That is too much for a form.\n", 413)(scope, receive, send)
+                return
+        received = 0
+
+        async def limited() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            # A body without a length that goes on and on: the rest is not read.
+            return {"type": "http.disconnect"} if received > LARGEST_BODY else message
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _protect(MutableHeaders(scope=message), path)
+            await send(message)
+
+        await self._app(scope, limited, guarded)
+
+
+def _protect(headers: MutableHeaders, path: str) -> None:
+    headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=()"
+    private = path.startswith(_PRIVATE)
+    # The address of such a page is a secret: it is not told to the next site, and not kept.
+    headers["Referrer-Policy"] = "no-referrer" if private else "same-origin"
+    if private:
+        headers["Cache-Control"] = "no-store"
+
+
+def _foreign(headers: Headers) -> bool:
+    """Whether the browser says that another site sent this. Programs say nothing, and may post."""
+    fetch_site = headers.get("sec-fetch-site")
+    if fetch_site is not None:
+        return fetch_site not in ("same-origin", "none")
+    origin = headers.get("origin")
+    return origin is not None and (origin == "null" or urlsplit(origin).netloc != headers.get("host"))

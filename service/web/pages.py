@@ -1,0 +1,143 @@
+"""Pages for everybody: days, papers, topics, search."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Final
+
+from fastapi import APIRouter, HTTPException, Query
+from fastapi.responses import HTMLResponse
+
+from service.matching import language
+from service.matching.language import QueryError
+from service.papers import archive, samples
+from service.papers.identity import ARXIV, TITLE
+from service.papers.record import Identifier
+from service.web.site import Site
+
+_PAGE: Final = 50
+_FOUND_PAGE: Final = 20
+_FURTHEST_PAGE: Final = 2_000
+_DAYS_PAGE: Final = 60
+_ALIKE: Final = 4
+
+PageNumber = Annotated[int, Query(ge=1, le=_FURTHEST_PAGE)]
+PaperId = Annotated[int, Query(ge=1, le=2**63 - 1)]
+
+
+def routes(site: Site) -> APIRouter:
+    router = APIRouter(default_response_class=HTMLResponse)
+
+    @router.get("/")
+    def front() -> HTMLResponse:
+        with site.database.transaction() as session:
+            newest = archive.days(session, limit=1)
+        return _day(site, newest[0].day if newest else date.today(), 1, welcome=True)  # noqa: DTZ011 (only a heading)
+
+    @router.get("/day/{day}")
+    def day_page(day: date, page: PageNumber = 1) -> HTMLResponse:
+        return _day(site, day, page, welcome=False)
+
+    @router.get("/days")
+    def days(before: date | None = None) -> HTMLResponse:
+        with site.database.transaction() as session:
+            found = archive.days(session, limit=_DAYS_PAGE, before=before)
+        older = found[-1].day if len(found) == _DAYS_PAGE else None
+        return site.page("days.html", {"days": found, "older": older, "here": "papers"})
+
+    @router.get("/papers/{paper_id}")
+    def paper_page(paper_id: int) -> HTMLResponse:
+        with site.database.transaction() as session:
+            paper = archive.one(session, paper_id) if 0 < paper_id < 2**63 else None
+            if paper is None:
+                raise HTTPException(404)
+            identifiers = archive.identifiers(session, paper_id)
+            alike = site.archive.similar(paper_id, paper.title, limit=_ALIKE)
+            papers = archive.by_ids(session, alike)
+        values = {
+            "paper": paper,
+            "identifiers": [name for name in identifiers if name.scheme != TITLE],
+            "links": _links(paper, identifiers),
+            "similar": [papers[each] for each in alike if each in papers],
+            "here": "papers",
+        }
+        return site.page("paper.html", values)
+
+    @router.get("/topics")
+    def topics() -> HTMLResponse:
+        return site.page("topics.html", {"catalogue": site.catalogue, "here": "topics"})
+
+    @router.get("/topics/{slug}")
+    def topic_page(slug: str, page: PageNumber = 1) -> HTMLResponse:
+        topic = site.catalogue.find(slug)
+        if topic is None:
+            raise HTTPException(404)
+        expression = language.parse(topic.query)
+        values = {"topic": topic, "explained": language.explain(expression), "here": "topics"}
+        return site.page("topic.html", values | _found(site, expression, page))
+
+    @router.get("/search")
+    def search(q: str = "", page: PageNumber = 1) -> HTMLResponse:
+        values = {
+            "query": q, "error": None, "caret": None, "explained": None, "total": None, "here": "search",
+        }  # fmt: skip
+        if not q.strip():
+            return site.page("search.html", values)
+        try:
+            expression = language.parse(q)
+        except QueryError as error:
+            caret = None if error.column is None or "\n" in q else f"{q}\n{' ' * error.column}^"
+            return site.page("search.html", values | {"error": str(error), "caret": caret}, status=400)
+        found = _found(site, expression, page)
+        return site.page("search.html", values | found | {"explained": language.explain(expression)})
+
+    return router
+
+
+def _day(site: Site, day: date, page: int, *, welcome: bool) -> HTMLResponse:
+    with site.database.transaction() as session:
+        older = archive.days(session, limit=1, before=day)
+        newer = archive.day_after(session, day)
+        total = archive.count_of_day(session, day)
+        papers = archive.of_day(session, day, limit=_PAGE, offset=(page - 1) * _PAGE)
+    heading = f"{day:%A}, {day.day} {day:%B %Y}"
+    empty = "No papers yet. The sources are read once an hour." if welcome else "No papers were listed on this day."
+    values = {
+        "day": day,
+        "heading": heading,
+        "papers": papers,
+        "page": page,
+        "pages": -(-total // _PAGE),
+        "older": older[0].day if older else None,
+        "newer": newer,
+        "welcome": welcome,
+        "samples": bool(papers) and all((paper.url or "").startswith(samples.ORIGIN) for paper in papers),
+        "empty": empty,
+        "wording": site.wording,
+        "here": "papers",
+    }
+    return site.page("day.html", values, status=200 if papers or welcome else 404)
+
+
+def _found(site: Site, expression: language.Expression, page: int) -> dict[str, object]:
+    found = site.archive.search(expression, limit=_FOUND_PAGE, offset=(page - 1) * _FOUND_PAGE)
+    with site.database.transaction() as session:
+        papers = archive.by_ids(session, found.paper_ids)
+    return {
+        "papers": [papers[each] for each in found.paper_ids if each in papers],
+        "total": found.total,
+        "page": page,
+        "pages": -(-found.total // _FOUND_PAGE),
+    }
+
+
+def _links(paper: archive.PaperView, identifiers: list[Identifier]) -> list[dict[str, str]]:
+    links = {"Source": paper.url, "PDF": paper.pdf_url, "Code": paper.code_url, "Project": paper.project_url}
+    for name in identifiers:
+        if name.scheme == ARXIV:
+            links |= {"arXiv": f"https://arxiv.org/abs/{name.value}", "PDF": f"https://arxiv.org/pdf/{name.value}"}
+    shown: dict[str, str] = {}
+    for label, url in links.items():
+        if url and url not in shown.values():
+            shown[label] = url
+    return [{"label": label, "url": url} for label, url in shown.items()]

@@ -1,0 +1,105 @@
+"""What every page stands on, and how a template becomes an answer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+import service
+from service.database import Database
+from service.matching.search import Archive
+from service.settings import Settings
+from service.subscribers import catalogue, consent
+from service.subscribers.catalogue import Catalogue
+from service.subscribers.consent import Visit
+from service.subscribers.tokens import Links
+
+FOLDER: Final = Path(service.__file__).parent.parent / "templates" / "web"
+STATIC: Final = FOLDER / "static"
+
+
+@dataclass(frozen=True)
+class Site:
+    """One running site."""
+
+    settings: Settings
+    database: Database
+
+    @cached_property
+    def archive(self) -> Archive:
+        return Archive(self.database)
+
+    @cached_property
+    def links(self) -> Links:
+        return Links(self.settings)
+
+    @property
+    def has_mailbox(self) -> bool:
+        """Whether mail goes to the local mailbox, which then has pages."""
+        return self.settings.embedded and self.settings.smtp_url is None
+
+    @property
+    def wording(self) -> str:
+        """What a reader agrees to; what is shown is what is recorded."""
+        return consent.SUBSCRIBE_WORDING
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return catalogue.load()
+
+    @cached_property
+    def _templates(self) -> Environment:
+        environment = Environment(
+            loader=FileSystemLoader(FOLDER),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.globals["asset"] = _asset
+        environment.globals["mailbox_here"] = self.has_mailbox
+        environment.globals["postal_address"] = self.settings.postal_address
+        environment.globals["here"] = ""
+        return environment
+
+    def page(self, template: str, values: Mapping[str, Any], *, status: int = 200) -> HTMLResponse:
+        return HTMLResponse(self._templates.get_template(template).render(values), status_code=status)
+
+    def message(
+        self, heading: str, *lines: str, links: tuple[tuple[str, str], ...] = (), status: int = 200
+    ) -> HTMLResponse:
+        """A page that says one thing."""
+        values = {
+            "heading": heading,
+            "lines": lines,
+            "links": [{"label": label, "url": url} for label, url in links],
+        }
+        return self.page("message.html", values, status=status)
+
+
+def visit(request: Request) -> Visit:
+    """Where an act came from. Forwarding headers are not believed: anybody can send them."""
+    return Visit(
+        origin=request.url.path.split("/")[1] or "front page",
+        ip=_address(request.client.host if request.client else None),
+        user_agent=request.headers.get("user-agent"),
+    )
+
+
+def _address(host: str | None) -> str | None:
+    # A test client or a socket has a name, not an address; the column takes addresses only.
+    return host if host and all(character in "0123456789abcdefABCDEF.:" for character in host) else None
+
+
+def _asset(name: str) -> str:
+    """A static file's URL with a piece of its hash: it may be kept for ever, and a changed one is fetched anew."""
+    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:10]
+    return f"/static/{name}?v={digest}"
