@@ -55,7 +55,7 @@ def print_json(value: object) -> None:
 def opened() -> Iterator[tuple[Settings, Database]]:
     """Settings and the database, ready for work."""
     settings = load()
-    logs.configure(settings)
+    logs.configure(settings, quiet=True)
     with open_ready(settings) as database:
         yield settings, database
 
