@@ -276,7 +276,7 @@ class Composer:
             tuple_(Interest.reader_id, Interest.query_id).in_(pairs)
         )
         labels = {
-            (reader, query): label if topic else f"“{label}”"
+            (reader, query): label if topic or '"' in label else f"“{label}”"
             for reader, query, label, topic in session.execute(statement).tuples()
         }
         orphans = {query for reader, query in pairs if (reader, query) not in labels}

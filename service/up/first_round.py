@@ -17,7 +17,7 @@ from service.subscribers.consent import Visit
 
 SAMPLE_READER = "reader@localhost"
 SAMPLE_TOPICS = ("daily-papers", "language-models", "reinforcement-learning", "robot-learning", "efficient-inference")
-SAMPLE_QUERY = '"speculative decoding" OR title:benchmark -survey'
+SAMPLE_QUERY = '"speculative decoding" -survey'
 
 
 def first_round(database: Database, settings: Settings, tell: Callable[[str], None]) -> None:
