@@ -136,7 +136,7 @@ def _sources(database: Database) -> Iterator[Finding]:
     )
     newest = select(Ingest.source, read_to_end).group_by(Ingest.source).order_by(Ingest.source)
     with database.transaction() as session:
-        rows = session.execute(newest).tuples().all()
+        rows = session.execute(newest).all()
     if not rows:
         yield Finding("sources", Verdict.WARNING, "nothing read yet: run `paperround ingest`")
     for source, finished_at in rows:
@@ -152,7 +152,7 @@ def _outbox(database: Database) -> Iterator[Finding]:
         Delivery.state.in_([DeliveryState.QUEUED, DeliveryState.DEFERRED])
     )
     with database.transaction() as session:
-        count, oldest = session.execute(waiting).tuples().one()
+        count, oldest = session.execute(waiting).one()
     if count and datetime.now(UTC) - oldest > timedelta(hours=1):
         remedy = "check the relay, and that a worker for the queue `send` runs"
         yield Finding("outbox", Verdict.WARNING, f"{count} waiting, some for over an hour: {remedy}")

@@ -93,7 +93,7 @@ def _settled_states(database: Database, slot: datetime | None) -> dict[str, int]
     give_up = time.monotonic() + _PATIENCE_SECONDS
     while True:
         with database.transaction() as session:
-            states = dict(session.execute(statement).tuples().all())
+            states = dict(session.execute(statement).all())
         if DeliveryState.SENDING not in states or time.monotonic() > give_up:
             return states
         time.sleep(0.2)

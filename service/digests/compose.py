@@ -277,11 +277,11 @@ class Composer:
         )
         labels = {
             (reader, query): label if topic or '"' in label else f"“{label}”"
-            for reader, query, label, topic in session.execute(statement).tuples()
+            for reader, query, label, topic in session.execute(statement)
         }
         orphans = {query for reader, query in pairs if (reader, query) not in labels}
         if orphans:
-            texts = dict(session.execute(select(Query.id, Query.canonical).where(Query.id.in_(orphans))).tuples().all())
+            texts = dict(session.execute(select(Query.id, Query.canonical).where(Query.id.in_(orphans))).all())
             for reader, query in pairs - labels.keys():
                 labels[reader, query] = language.explain(language.parse(texts[query]))
         return labels

@@ -183,7 +183,7 @@ def _candidates(
         .where(Interest.reader_id.in_(position))
         .order_by(Interest.id)
     )
-    found = session.execute(statement).tuples().all()
+    found = session.execute(statement).all()
     reader = np.array([position[reader_id] for reader_id, _, _ in found], np.int64)
     query = np.array([query_id for _, query_id, _ in found], np.int64)
     muted = np.array([is_muted for _, _, is_muted in found], np.bool_)
@@ -232,7 +232,7 @@ class _Matches:
             .order_by(Match.query_id)
         )
         with self.database.transaction() as session:
-            found = session.execute(statement).tuples().all()
+            found = session.execute(statement).all()
         lengths = np.fromiter((len(papers) for _, papers, _ in found), np.int64, len(found))
         total = int(lengths.sum())
         return _Entries(

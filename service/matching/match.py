@@ -70,7 +70,7 @@ def fill(database: Database, edition_id: int, query_ids: Iterable[int]) -> tuple
     for start in range(0, len(wanted), _BATCH):
         with database.transaction() as session:
             batch = wanted[start : start + _BATCH]
-            texts = session.execute(select(Query.id, Query.canonical).where(Query.id.in_(batch))).tuples().all()
+            texts = session.execute(select(Query.id, Query.canonical).where(Query.id.in_(batch))).all()
             papers += _write(session, edition_id, index, texts)
             rows += len(texts)
     return rows, papers

@@ -27,6 +27,6 @@ def store_many(session: Session, expressions: Sequence[Expression]) -> list[int]
     # Inserted in one order everywhere, so that two sessions with the same queries cannot wait for each other.
     rows = [{"canonical": by_digest[digest], "digest": digest} for digest in sorted(by_digest)]
     session.execute(insert(Query).on_conflict_do_nothing(index_elements=[Query.digest]), rows)
-    found = session.execute(select(Query.canonical, Query.id).where(Query.digest.in_(by_digest))).tuples()
+    found = session.execute(select(Query.canonical, Query.id).where(Query.digest.in_(by_digest)))
     ids = dict(found.all())
     return [ids[text] for text in texts]

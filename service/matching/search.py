@@ -67,7 +67,7 @@ class Archive:
                 return
             with self._database.transaction() as session:
                 since = Paper.updated_at >= self._watermark - _OVERLAP if self._seen else Paper.id > 0
-                changed = dict(session.execute(select(Paper.id, Paper.updated_at).where(since)).tuples().all())
+                changed = dict(session.execute(select(Paper.id, Paper.updated_at).where(since)).all())
                 wanted = [paper for paper, changed_at in changed.items() if self._seen.get(paper) != changed_at]
                 if wanted and not self._seen:
                     self._index = PaperIndex.build(stock.papers(session))

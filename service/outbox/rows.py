@@ -192,5 +192,5 @@ def cancel_for_reader(session: Session, reader_id: int, reason: str, *, now: dat
 
 def counts(session: Session) -> dict[DeliveryState, int]:
     """Deliveries by state."""
-    found = session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).tuples().all()
+    found = session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).all()
     return {DeliveryState(state): number for state, number in found}

@@ -85,7 +85,7 @@ def days(session: Session, limit: int = 30, before: date | None = None) -> list[
     statement = select(Paper.listed_on, func.count()).group_by(Paper.listed_on).order_by(Paper.listed_on.desc())
     if before is not None:
         statement = statement.where(Paper.listed_on < before)
-    return [DayCount(day, papers) for day, papers in session.execute(statement.limit(limit)).tuples()]
+    return [DayCount(day, papers) for day, papers in session.execute(statement.limit(limit))]
 
 
 def day_after(session: Session, day: date) -> date | None:

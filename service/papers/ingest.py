@@ -175,7 +175,7 @@ def _known_papers(session: Session, records: Sequence[PaperRecord]) -> dict[Iden
         .join(Paper, Paper.id == PaperIdentifier.paper_id)
         .where(tuple_(PaperIdentifier.scheme, PaperIdentifier.value).in_(wanted))
     )
-    return {Identifier(scheme, value): paper for scheme, value, paper in session.execute(statement).tuples()}
+    return {Identifier(scheme, value): paper for scheme, value, paper in session.execute(statement)}
 
 
 def _by_title(

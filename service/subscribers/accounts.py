@@ -198,7 +198,7 @@ def listing(session: Session, *, after_id: int = 0, limit: int = 1_000) -> list[
 
 def count(session: Session) -> dict[ReaderState, int]:
     """Readers by state."""
-    found = session.execute(select(Reader.state, func.count()).group_by(Reader.state)).tuples().all()
+    found = session.execute(select(Reader.state, func.count()).group_by(Reader.state)).all()
     return {ReaderState(state): number for state, number in found}
 
 

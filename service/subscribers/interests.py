@@ -58,7 +58,7 @@ def from_topics(session: Session, slugs: Iterable[str]) -> list[Wish]:
         .join(Query, Query.id == Topic.query_id)
         .where(Topic.slug.in_(wanted), ~Topic.retired)
     )
-    known = {slug: Wish(name, canonical, slug) for slug, name, canonical in session.execute(statement).tuples()}
+    known = {slug: Wish(name, canonical, slug) for slug, name, canonical in session.execute(statement)}
     for slug in wanted:
         if slug not in known:
             everything = session.scalars(select(Topic.slug).where(~Topic.retired)).all()
@@ -123,7 +123,7 @@ def of(session: Session, reader_id: int) -> list[InterestView]:
     )
     return [
         InterestView(each.id, each.query_id, each.label, each.topic_slug, canonical, each.muted)
-        for each, canonical in session.execute(statement).tuples()
+        for each, canonical in session.execute(statement)
     ]
 
 
