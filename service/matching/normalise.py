@@ -1,9 +1,8 @@
 """The one normaliser, for papers and for queries: a word means the same on both sides. Pure.
 
-Text becomes a stream of whole tokens: compatibility forms folded (NFKC), case and accents gone, LaTeX reduced to its
-words, hyphens and slashes as spaces, English plurals folded lightly. Tokens are never cut, so "lora" is not in
-"exploration". The effect of each rule on precision and recall was measured on papers with labels; see
-docs/query-language.md for what readers are told.
+Text becomes a stream of whole tokens: compatibility forms folded (NFKC), case and accents gone, LaTeX reduced to what
+it prints, hyphens and slashes as spaces, English plurals folded lightly, a Greek letter spelled out. Tokens are never
+cut, so "lora" is not in "exploration". docs/query-language.md says what readers are told.
 """
 
 from __future__ import annotations
@@ -12,39 +11,65 @@ import re
 import unicodedata
 from functools import lru_cache
 
-_LATEX_ACCENT = re.compile(r"""\\["'`^~=.](?:\s*\{\s*(\w)\s*\}|\s*(\w))""")
-_LATEX_COMMAND = re.compile(r"\\([A-Za-z]+)\s?")
+from service.papers.text import plain
+
+# Invisible inside words, as copied from a PDF or a web page: soft hyphen, zero-width space and joiners, and the like.
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
+# Accents and the like; not the marks that make another letter in scripts of Asia.
+_ACCENT = re.compile(
+    "[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u064b-\u065f\u0670\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff]"
+)
+# Letters with a stroke do not come apart by themselves.
+_STROKED = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th"})
+# The plural of an acronym, told by its case: LMs, APIs, ReLUs, but not GPS.
+_ACRONYM_PLURAL = re.compile(r"(?<=[^\W_][A-Z])s(?![^\W_])")
 _POSSESSIVE = re.compile(r"['’ʼ]s\b")
 _APOSTROPHE = re.compile(r"['’ʼ]")
 _LANGUAGE_NAME = re.compile(r"(?<![^\W_])([cf])(\+\+|#)")
-_WORD = re.compile(r"[^\W_]+")
+# Letters and digits; the vowel signs of India's scripts belong to their words.
+_WORD = re.compile("(?:[^\\W_]|[\u0900-\u0963\u0970-\u0dff])+")
 # Scripts written without spaces: one token a character, so that a phrase finds a word inside a run of text.
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f]")
+_GREEK_LETTER = re.compile("[α-ω]")
+_GREEK = dict(
+    zip(
+        "αβγδεζηθικλμνξοπρστυφχψω",
+        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon phi"
+        " chi psi omega".split(),
+        strict=True,
+    )
+)
 
-_IRREGULAR = {
-    "analyses": "analysis",
-    "bases": "base",
-    "corpora": "corpus",
-    "cpus": "cpu",
-    "criteria": "criterion",
-    "gpus": "gpu",
-    "hypotheses": "hypothesis",
-    "indices": "index",
-    "matrices": "matrix",
-    "npus": "npu",
-    "phenomena": "phenomenon",
-    "syntheses": "synthesis",
-    "theses": "thesis",
-    "tpus": "tpu",
-    "vertices": "vertex",
-}
+_IRREGULAR = dict(
+    pair.split(":")
+    for pair in """
+    ais:ai apis:api asics:asic cpus:cpu dpus:dpu glus:glu gpus:gpu grus:gru icus:icu imus:imu kpis:kpi mcus:mcu menus:menu
+    mris:mri npus:npu pois:poi relus:relu rois:roi skus:sku tpus:tpu uis:ui guis:gui vpus:vpu
+    analyses:analysis axes:axis bases:base crises:crisis diagnoses:diagnosis emphases:emphasis hypotheses:hypothesis
+    metastases:metastasis oases:oasis parentheses:parenthesis prognoses:prognosis syntheses:synthesis theses:thesis
+    appendices:appendix codices:codex helices:helix indices:index matrices:matrix simplices:simplex vertices:vertex
+    automata:automaton bacteria:bacterium corpora:corpus criteria:criterion formulae:formula maxima:maximum
+    minima:minimum optima:optimum phenomena:phenomenon spectra:spectrum strata:stratum taxa:taxon
+    foci:focus loci:locus nuclei:nucleus radii:radius stimuli:stimulus
+    children:child feet:foot men:man mice:mouse teeth:tooth women:woman
+    halves:half knives:knife leaves:leaf shelves:shelf wolves:wolf
+    avalanches:avalanche caches:cache headaches:headache niches:niche
+    calories:calorie cookies:cookie movies:movie selfies:selfie zombies:zombie
+    echoes:echo heroes:hero mosquitoes:mosquito potatoes:potato tomatoes:tomato vetoes:veto volcanoes:volcano
+    apparatuses:apparatus bonuses:bonus buses:bus campuses:campus corpuses:corpus focuses:focus statuses:status
+    stimuluses:stimulus viruses:virus quizzes:quiz
+    """.split()
+)
+"""Plurals that no rule below gets right."""
 _NOT_PLURAL = frozenset(
     "alias atlas bias canvas chaos christmas cosmos ethos gas lens pandas species series always perhaps across"
-    " whereas towards".split()
+    " whereas towards besides sometimes does mars mems news odds sars".split()
 )
+_IRREGULAR |= {f"{word}es": word for word in ("alias", "atlas", "bias", "canvas", "gas", "lens")}
 # Words in -ics are mostly names of fields (physics, dynamics); these few are true plurals.
 _PLURAL_IN_ICS = frozenset(
-    "topics metrics heuristics characteristics comics clinics lyrics antibiotics logics epidemics".split()
+    "topics metrics heuristics characteristics comics clinics lyrics antibiotics logics epidemics critics fabrics mosaics"
+    " harmonics plastics ceramics academics".split()
 )
 
 
@@ -58,6 +83,11 @@ def joined(text: str) -> str:
     return " ".join(tokens(text))
 
 
+def name(text: str) -> str:
+    """A person's name with case, accents and punctuation folded; nothing is taken for a plural."""
+    return " ".join(_WORD.findall(_folded(text)))
+
+
 def prefix(text: str) -> str:
     """The last token of ``text`` as the beginning of a word: not folded to a singular."""
     words = _WORD.findall(_folded(text))
@@ -66,39 +96,46 @@ def prefix(text: str) -> str:
 
 def _folded(text: str) -> str:
     if "\\" in text:
-        text = _LATEX_ACCENT.sub(lambda found: found[1] or found[2], text)
-        text = _LATEX_COMMAND.sub(r" \1 ", text)
+        text = plain(text)
+    text = _ACRONYM_PLURAL.sub("", _INVISIBLE.sub("", text))
     text = unicodedata.normalize("NFKC", text).casefold()
     if not text.isascii():
-        apart = unicodedata.normalize("NFKD", text)
-        text = "".join(character for character in apart if not unicodedata.combining(character))
-        # Korean syllables came apart too; put them together again.
-        text = unicodedata.normalize("NFC", text)
+        # Apart, the accents out, and together again: syllables of Korean came apart too.
+        apart = unicodedata.normalize("NFKD", text.translate(_STROKED))
+        text = unicodedata.normalize("NFKC", _ACCENT.sub("", apart)).casefold()
     text = _POSSESSIVE.sub("", text)
     text = _APOSTROPHE.sub("", text)
     return _LANGUAGE_NAME.sub(lambda found: found[1] + ("plusplus" if found[2] == "++" else "sharp"), text)
 
 
 def _split(word: str) -> list[str]:
-    if not word.isascii() and _UNSPACED.search(word):
+    if word.isascii():
+        return [singular(word)]
+    if _UNSPACED.search(word):
         spaced = _UNSPACED.sub(lambda found: f" {found[0]} ", word)
-        return [_singular(part) for part in spaced.split()]
-    return [_singular(word)]
+        return [singular(part) for part in spaced.split()]
+    # "β", "π0": a letter used as a sign, which people type by its name. In a Greek word there are more of them.
+    greek = _GREEK_LETTER.findall(word)
+    if len(greek) == 1:
+        word = word.replace(greek[0], _GREEK[greek[0]])
+    return [singular(word)]
 
 
 @lru_cache(maxsize=65_536)
-def _singular(word: str) -> str:
-    """Light plural folding: only endings that are plurals in nearly every English word."""
-    if len(word) < 4 or not word.endswith("s") or not word.isascii():
-        return _IRREGULAR.get(word, word)
+def singular(word: str) -> str:
+    """A token with the ending of an English plural folded away, where that ending is one in nearly every word."""
     if word in _IRREGULAR:
         return _IRREGULAR[word]
+    if len(word) < 4 or not word.endswith("s") or not word.isascii():
+        return word
     if word in _NOT_PLURAL or word.endswith(("ss", "us", "is")):
         return word
     if word.endswith("ics") and word not in _PLURAL_IN_ICS:
         return word
     if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
-    if word.endswith(("sses", "shes", "ches", "xes", "zzes")):
-        return word[:-2]
-    return word[:-1]
+        stem = word[:-3] + "y"
+    elif word.endswith(("sses", "shes", "ches", "xes", "zzes")):
+        stem = word[:-2]
+    else:
+        stem = word[:-1]
+    return _IRREGULAR.get(stem, stem)
