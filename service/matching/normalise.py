@@ -43,8 +43,8 @@ _GREEK = dict(
 _IRREGULAR = dict(
     pair.split(":")
     for pair in """
-    ais:ai apis:api asics:asic cpus:cpu dpus:dpu glus:glu gpus:gpu grus:gru icus:icu imus:imu kpis:kpi mcus:mcu menus:menu
-    mris:mri npus:npu pois:poi relus:relu rois:roi skus:sku tpus:tpu uis:ui guis:gui vpus:vpu
+    ais:ai apis:api asics:asic cpus:cpu dpus:dpu glus:glu gpus:gpu grus:gru icus:icu imus:imu kpis:kpi mcus:mcu
+    menus:menu mris:mri npus:npu pois:poi relus:relu rois:roi skus:sku tpus:tpu uis:ui guis:gui vpus:vpu
     analyses:analysis axes:axis bases:base crises:crisis diagnoses:diagnosis emphases:emphasis hypotheses:hypothesis
     metastases:metastasis oases:oasis parentheses:parenthesis prognoses:prognosis syntheses:synthesis theses:thesis
     appendices:appendix codices:codex helices:helix indices:index matrices:matrix simplices:simplex vertices:vertex
@@ -68,8 +68,8 @@ _NOT_PLURAL = frozenset(
 _IRREGULAR |= {f"{word}es": word for word in ("alias", "atlas", "bias", "canvas", "gas", "lens")}
 # Words in -ics are mostly names of fields (physics, dynamics); these few are true plurals.
 _PLURAL_IN_ICS = frozenset(
-    "topics metrics heuristics characteristics comics clinics lyrics antibiotics logics epidemics critics fabrics mosaics"
-    " harmonics plastics ceramics academics".split()
+    "topics metrics heuristics characteristics comics clinics lyrics antibiotics logics epidemics critics fabrics"
+    " mosaics harmonics plastics ceramics academics".split()
 )
 
 
@@ -111,14 +111,14 @@ def _folded(text: str) -> str:
 def _split(word: str) -> list[str]:
     if word.isascii():
         return [singular(word)]
-    if _UNSPACED.search(word):
-        spaced = _UNSPACED.sub(lambda found: f" {found[0]} ", word)
-        return [singular(part) for part in spaced.split()]
-    # "β", "π0": a letter used as a sign, which people type by its name. In a Greek word there are more of them.
+    spaced = _UNSPACED.sub(lambda found: f" {found[0]} ", word)
+    return [singular(_spelled_out(part)) for part in spaced.split()]
+
+
+def _spelled_out(word: str) -> str:
+    """A Greek letter that serves as a sign (β, π0) by its name, as people type it; Greek words hold more of them."""
     greek = _GREEK_LETTER.findall(word)
-    if len(greek) == 1:
-        word = word.replace(greek[0], _GREEK[greek[0]])
-    return [singular(word)]
+    return word.replace(greek[0], _GREEK[greek[0]]) if len(greek) == 1 else word
 
 
 @lru_cache(maxsize=65_536)
