@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
 import numpy as np
@@ -15,8 +16,8 @@ import tantivy
 from numpy.typing import NDArray
 from tantivy import Occur
 
-from service.matching.language import And, Exact, Expression, Not, Or, Text
-from service.matching.normalise import joined
+from service.matching.expression import And, Exact, Expression, Not, Or, Text
+from service.matching.normalise import joined, name, singular
 from service.papers import taxonomy
 
 TITLE_WEIGHT: Final = 3.0
@@ -27,6 +28,8 @@ TAG_SCORE: Final = 0.2
 """A category or source says little by itself."""
 _TIE_BREAKER: Final = 0.1
 _HEAP_BYTES: Final = 64_000_000
+_ID_BITS: Final = 40
+"""Of the 63 bits by which papers are ordered in time; the day takes the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class IndexedPaper:
     categories: tuple[str, ...] = ()
     """Primary first."""
     sources: tuple[str, ...] = ()
+    listed_on: date = date.min
+    """The day it is shown under: what "newest" goes by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class Hits:
 def _schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
     builder.add_integer_field("id", stored=False, indexed=True, fast=True)
+    builder.add_integer_field("age", stored=False, indexed=False, fast=True)
     for field in ("title", "abstract", "keywords", "org"):
         builder.add_text_field(field, tokenizer_name="spaces")
     for field in ("author", "cat", "primary", "source"):
@@ -87,9 +93,14 @@ class PaperIndex:
         index._commit(writer)
         return index
 
-    def replace(self, papers: Iterable[IndexedPaper]) -> None:
-        """Add papers, in the place of those with the same ids."""
+    def replace(self, papers: Iterable[IndexedPaper], gone: Iterable[int] = ()) -> None:
+        """Add papers, in the place of those with the same ids, and drop those that are ``gone``.
+
+        One writer at a time; searches meanwhile see the papers as they were.
+        """
         writer = self._index.writer(heap_size=_HEAP_BYTES, num_threads=1)
+        for paper_id in gone:
+            writer.delete_documents_by_term("id", paper_id)
         for paper in papers:
             writer.delete_documents_by_term("id", paper.id)
             writer.add_document(_document(paper))
@@ -108,10 +119,24 @@ class PaperIndex:
         """Every paper that the expression matches."""
         return self.run(compiled(expression))
 
-    def run(self, query: tantivy.Query, limit: int | None = None) -> Hits:
+    def newest(self, expression: Expression, limit: int, offset: int = 0) -> tuple[list[int], int]:
+        """One page of the papers that match, the last listed first, and how many match in all."""
+        searcher = self._searcher
+        # The engine sets memory aside for every rank up to the last one asked for.
+        beyond = offset >= searcher.num_docs
+        found = searcher.search(
+            compiled(expression),
+            limit=1 if beyond else min(limit, searcher.num_docs),
+            offset=0 if beyond else offset,
+            order_by_field="age",
+        )
+        shown = [] if beyond else [address for _, address in found.hits]
+        return [int(each or 0) for each in searcher.fast_field_values("id", shown)], found.count  # type: ignore[attr-defined]  # the stub leaves it out
+
+    def run(self, query: tantivy.Query) -> Hits:
         """As :meth:`search`, for a query compiled before."""
         searcher = self._searcher
-        found = searcher.search(query, limit=limit or max(searcher.num_docs, 1), count=False).hits
+        found = searcher.search(query, limit=max(searcher.num_docs, 1), count=False).hits
         if not found:
             return Hits(np.empty(0, np.int64), np.empty(0, np.float32))
         ids = np.array(searcher.fast_field_values("id", [address for _, address in found]), np.int64)
@@ -141,7 +166,7 @@ def compiled(expression: Expression) -> tantivy.Query:
         case And(parts):
             return tantivy.Query.boolean_query([_clause(part) for part in parts])
         case Not(part):
-            # Only reached inside alternatives; by itself an index cannot list what is not there.
+            # Never the whole of a query: by itself an index cannot list what is not there.
             return tantivy.Query.boolean_query(
                 [(Occur.Must, tantivy.Query.all_query()), (Occur.MustNot, compiled(part))]
             )
@@ -153,8 +178,9 @@ def _clause(part: Expression) -> tuple[Occur, tantivy.Query]:
 
 def _words(field: str, words: tuple[str, ...], prefix: bool) -> tantivy.Query:
     if prefix:
-        # Tokens are letters and digits only, so there is nothing to escape.
-        return tantivy.Query.regex_query(SCHEMA, field, f"{words[0]}.*")
+        # Tokens are letters and digits only, so there is nothing to escape. The index holds "model" for "models".
+        start, whole = words[0], singular(words[0])
+        return tantivy.Query.regex_query(SCHEMA, field, f"{start}.*" if whole == start else f"{start}.*|{whole}")
     if len(words) == 1:
         return tantivy.Query.term_query(SCHEMA, field, words[0])
     return tantivy.Query.phrase_query(SCHEMA, field, list(words))
@@ -163,6 +189,7 @@ def _words(field: str, words: tuple[str, ...], prefix: bool) -> tantivy.Query:
 def _document(paper: IndexedPaper) -> tantivy.Document:
     document = tantivy.Document()
     document.add_integer("id", paper.id)
+    document.add_integer("age", (paper.listed_on.toordinal() << _ID_BITS) + paper.id)
     document.add_text("title", joined(paper.title))
     document.add_text("abstract", joined(paper.abstract))
     for keyword in paper.keywords:
@@ -170,13 +197,12 @@ def _document(paper: IndexedPaper) -> tantivy.Document:
     if paper.organization:
         document.add_text("org", joined(paper.organization))
     for author in paper.authors:
-        document.add_text("author", joined(author))
+        document.add_text("author", name(author))
     for position, category in enumerate(paper.categories):
-        names = _with_archive(category)
-        for name in names:
-            document.add_text("cat", name)
+        for each in _with_archive(category):
+            document.add_text("cat", each)
             if position == 0:
-                document.add_text("primary", name)
+                document.add_text("primary", each)
     for source in paper.sources:
         document.add_text("source", source)
     return document

@@ -3,23 +3,56 @@
 Lucene's habits: words, "phrases", ``AND OR NOT`` and ``-``, parentheses, a trailing ``*``, and fields. Words side by
 side must all occur. ``AND`` binds tighter than ``OR``. The reader's guide is docs/query-language.md.
 
-Limits keep every query cheap for everybody else: length, clauses, depth. They are checked before the grammar runs, so
-hostile input costs no more than reading it once.
+Limits keep every query cheap for everybody else: length, clauses, depth, beginnings of words. They are checked before
+the grammar runs, so hostile input costs no more than reading it once; and again on the canonical text, so that what was
+once understood and kept is understood ever after.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NoReturn, cast
 
 from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
-from service.matching.normalise import joined, prefix, tokens
+from service.matching.expression import (
+    And,
+    Exact,
+    Expression,
+    Not,
+    Or,
+    Text,
+    asks_for_something,
+    canonical,
+    is_common,
+    joined,
+    negated,
+    prefixes,
+    recall,
+    terms,
+)
+from service.matching.normalise import name, prefix, tokens
 from service.papers import taxonomy
+
+__all__ = [
+    "And",
+    "Exact",
+    "Expression",
+    "Not",
+    "Or",
+    "QueryError",
+    "Text",
+    "canonical",
+    "explain",
+    "is_common",
+    "parse",
+    "recall",
+    "terms",
+]
 
 LONGEST = 2_000
 """Characters of a query."""
@@ -27,7 +60,10 @@ MOST_CLAUSES = 100
 DEEPEST = 20
 """Parentheses within parentheses."""
 SHORTEST_PREFIX = 2
+MOST_PREFIXES = 10
+"""Each is as dear as the words that begin so are many."""
 
+_LONGEST_SHOWN: Final = 40
 SOURCES: Final = ("huggingface", "arxiv", "file", "sample")
 
 
@@ -36,54 +72,19 @@ class QueryError(Exception):
 
     def __init__(self, message: str, column: int | None = None) -> None:
         super().__init__(message if column is None else f"{message} (at character {column + 1})")
+        self.message = message
         self.column = column
         """Counted from 0; None where the whole query is meant."""
 
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """Words in a row, in the running text: of the title, the abstract, or (``field`` None) either; ``org`` too."""
-
-    words: tuple[str, ...]
-    field: str | None = None
-    prefix: bool = False
-    """The one word is the beginning of a word."""
-
-
-@dataclass(frozen=True, slots=True)
-class Exact:
-    """A whole value: an author's full name, a category, a source."""
-
-    field: str
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class Not:
-    part: Expression
-
-
-@dataclass(frozen=True, slots=True)
-class And:
-    parts: tuple[Expression, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Or:
-    parts: tuple[Expression, ...]
-
-
-Expression = Text | Exact | Not | And | Or
 
 _TEXT_FIELDS = {"title": "title", "ti": "title", "abstract": "abstract", "abs": "abstract", "org": "org"}
 _EXACT_FIELDS = {"author": "author", "au": "author", "cat": "cat", "primary": "primary", "source": "source"}
 _FIELDS = {**_TEXT_FIELDS, **_EXACT_FIELDS}
 _READABLE_FIELDS = "title: abstract: author: org: cat: primary: source:"
 
-# Too common to ask for one by one. Inside quotation marks they count.
-_STOP_WORDS = frozenset(
-    "a an and are as at be by for from has have in into is it its of on or our such than that the their these they this"
-    " to using via was we were which with".split()
+# What phones and word processors put in the place of what is on the key; each is one character, so columns stay.
+_TYPED: Final = str.maketrans(
+    {**dict.fromkeys("“”„‟«»＂", '"'), **dict.fromkeys("‐‑‒–—−", "-"), "（": "(", "）": ")", "：": ":"}
 )
 
 _GRAMMAR = r"""
@@ -97,13 +98,13 @@ _GRAMMAR = r"""
          | FIELD (PHRASE | WORD) -> fielded
          | (PHRASE | WORD)       -> plain
 
-    _AND.3: /AND(?=[\s("]|$)|&&/
-    _OR.3: /OR(?=[\s("]|$)|\|\|/
-    _NOT.3: /NOT(?=[\s("]|$)/
-    _MINUS.3: /-(?=[^\s\-)])/
-    FIELD.2: /[A-Za-z]+:(?=[^\s:\/])/
+    _AND.3: /AND(?=[\s()"]|$)|&&/
+    _OR.3: /OR(?=[\s()"]|$)|\|\|/
+    _NOT.3: /NOT(?=[\s()"]|$)/
+    _MINUS.3: /-+(?=[^\s\-)])/
+    FIELD.2: /(title|ti|abstract|abs|author|au|org|cat|primary|source):\s*(?=[^\s:)])|[A-Za-z]+:(?=[^\s:\/)])/i
     PHRASE.2: /"[^"]*"\*?/
-    WORD: /[^\s"()]+/
+    WORD: /(?!(AND|OR|NOT)([\s()"]|$))[^\s"()]+/
     %ignore /\s+/
 """
 _PARSER = Lark(_GRAMMAR, parser="lalr")
@@ -125,23 +126,26 @@ def parse(text: str) -> Expression:
     The result is canonical: flattened, sorted, without repetitions, so that queries which mean the same by the rules of
     AND, OR and NOT over the same words are equal.
     """
-    _check_limits(text)
+    typed = text.translate(_TYPED)
+    _check_limits(typed)
     try:
-        node = _build(_PARSER.parse(text), None)
+        node = _build(_PARSER.parse(typed), None)
     except UnexpectedInput as error:
-        _explain_syntax(text, error)
+        _explain_syntax(typed, error)
     if isinstance(node, _Common):
         raise QueryError(
             "the query holds only very common words or punctuation: add a telling word, or use quotation marks"
         )
-    if not _asks_for_something(node):
+    if not asks_for_something(node):
         raise QueryError("the query only excludes: say also what you want, for example diffusion -survey")
+    if prefixes(node) > MOST_PREFIXES:
+        raise QueryError(f"the query has too many words with a *: at most {MOST_PREFIXES} are allowed")
+    try:
+        _check_limits(canonical(node))
+    except QueryError as error:
+        # It can be longer and deeper than it was typed: title:(a b), a b OR c.
+        raise QueryError(f"written out, {error.message}: make two of it") from None
     return node
-
-
-def canonical(expression: Expression) -> str:
-    """The text of an expression: ``parse(canonical(e)) == e``."""
-    return _written(expression, outermost=True)
 
 
 def explain(expression: Expression) -> str:
@@ -157,8 +161,10 @@ def explain(expression: Expression) -> str:
             return f"listed by {value}"
         case Exact(field, value):
             category = taxonomy.CATEGORIES.get(value)
-            name = f"{category.name} ({value})" if category else f"archive {value}"
-            return f"{'primary category' if field == 'primary' else 'category'} {name}"
+            kind = "primary category" if field == "primary" else "category"
+            return (
+                f"{kind} {category.name} ({value})" if category else f"any {kind} of {_archive_name(value)} ({value})"
+            )
         case Not(part):
             return f"not {_embraced(part)}"
         case And(parts):
@@ -170,16 +176,6 @@ def explain(expression: Expression) -> str:
             return " or ".join(_embraced(part) for part in parts)
 
 
-def terms(expression: Expression) -> tuple[Text, ...]:
-    """What the query wants to read in the running text: for marking it there. Exclusions are left out."""
-    return tuple(part for part in _wanted(expression) if isinstance(part, Text))
-
-
-def is_common(word: str) -> bool:
-    """Whether a token says nothing by itself."""
-    return word in _STOP_WORDS
-
-
 # ---- limits and errors -----------------------------------------------------------------------------------------------
 
 
@@ -189,12 +185,12 @@ def _check_limits(text: str) -> None:
     if not text.strip():
         raise QueryError('the query is empty: type a word, a "phrase", or a field such as cat:cs.CL')
     for column, character in enumerate(text):
-        if ord(character) < 32 and character not in "\t\n\r":
+        if unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\n\r":
             raise QueryError("the query holds a control character: remove it", column)
     quotes = [column for column, character in enumerate(text) if character == '"']
     if len(quotes) % 2:
         raise QueryError('a quotation mark is not closed: add another "', quotes[-1])
-    if len(re.findall(r'"[^"]*"|[^\s"()]+', text)) > MOST_CLAUSES:
+    if sum(part not in ("AND", "OR", "NOT") for part in re.findall(r'"[^"]*"|[^\s"()]+', text)) > MOST_CLAUSES:
         raise QueryError(f"the query has too many parts: at most {MOST_CLAUSES} words and phrases are allowed")
     _check_parentheses(text)
 
@@ -227,8 +223,17 @@ def _explain_syntax(text: str, error: UnexpectedInput) -> NoReturn:
         column = error.token.start_pos
         if error.token.type == "RPAR":
             raise QueryError("a word is missing before the parenthesis: add one, or remove the operator", column)
-        raise QueryError(f"“{error.token}” needs a word on both sides: add one, or put it in quotation marks", column)
+        raise QueryError(
+            f"“{_shown(error.token)}” stands where a word is expected: add one before it, or put it in quotation marks",
+            column,
+        )
     raise QueryError("the query ends where a word is expected: add one, or remove the last operator", column)
+
+
+def _shown(text: str) -> str:
+    """A piece of the query inside a message: on one line, and not all of it."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_SHOWN else line[: _LONGEST_SHOWN - 1] + "…"
 
 
 # ---- from the tree to an expression ----------------------------------------------------------------------------------
@@ -245,13 +250,11 @@ def _build(tree: Tree[Token], scope: str | None) -> _Node:
             return _build(_subtree(tree, 1), _field(_token(tree, 0)))
         case "negated":
             part = _build(_subtree(tree, 0), scope)
-            if isinstance(part, _Common):
-                return part
-            return part.part if isinstance(part, Not) else Not(part)
+            return part if isinstance(part, _Common) else negated(part)
         case "either":
             return _either([_build(_subtree(tree, index), scope) for index in range(len(tree.children))])
         case _:
-            return _joined(And, [_build(_subtree(tree, index), scope) for index in range(len(tree.children))])
+            return _both([_build(_subtree(tree, index), scope) for index in range(len(tree.children))])
 
 
 def _token(tree: Tree[Token], index: int) -> Token:
@@ -267,49 +270,51 @@ def _either(nodes: list[_Node]) -> _Node:
         return nodes[0]
     # Between alternatives a common word is meant, so it counts.
     parts = [Text(node.words) if isinstance(node, _Common) else node for node in nodes if node != _Common(())]
-    if any(not _asks_for_something(part) for part in parts):
+    if not all(asks_for_something(part) for part in parts):
         raise QueryError("OR next to an exclusion would match almost everything: exclude with AND, as in a -b")
-    return _joined(Or, list(parts))
+    return joined(Or, list(parts))
 
 
-def _joined(kind: type[And] | type[Or], nodes: list[_Node]) -> _Node:
-    parts: dict[Expression, None] = {}
-    for node in nodes:
-        if isinstance(node, kind):
-            parts.update(dict.fromkeys(node.parts))
-        elif not isinstance(node, _Common):
-            parts[node] = None
-    if not parts:
-        return nodes[0]
-    if len(parts) == 1:
-        return next(iter(parts))
-    return kind(tuple(sorted(parts, key=lambda part: _written(part, outermost=False))))
+def _both(nodes: list[_Node]) -> _Node:
+    parts = [node for node in nodes if not isinstance(node, _Common)]
+    return joined(And, parts) if parts else nodes[0]
 
 
 def _field(token: Token) -> str:
-    typed = str(token)[:-1]
-    name = _FIELDS.get(typed.lower())
-    if name is None:
+    typed = str(token).rstrip()[:-1]
+    known = _FIELDS.get(typed.lower())
+    if known is None:
         close = difflib.get_close_matches(typed.lower(), _FIELDS, n=1)
         hint = f"did you mean {close[0]}:?" if close else f"the fields are {_READABLE_FIELDS}"
-        raise QueryError(f"there is no field “{typed}:”; {hint}", token.start_pos)
-    return name
+        raise QueryError(f"there is no field “{_shown(typed)}:”; {hint}", token.start_pos)
+    return known
 
 
 def _in_field(field: str, value: Token) -> _Node:
-    if field in ("title", "abstract", "org"):
+    if value.startswith("-"):
+        raise QueryError(f"a - goes before the field, as in -{field}:word", value.start_pos)
+    if field in _TEXT_FIELDS.values():
         return _text(value, field)
     written = str(value).strip('"').strip()
     if field == "author":
-        name = joined(written)
-        if not name:
-            raise QueryError('author: needs a full name, for example author:"Ada Lovelace"', value.start_pos)
-        return Exact("author", name)
+        return Exact("author", _author(written, value))
     if field == "source":
         if written.lower() not in SOURCES:
-            raise QueryError(f"there is no source “{written}”; the sources are {', '.join(SOURCES)}", value.start_pos)
+            raise QueryError(
+                f"there is no source “{_shown(written)}”; the sources are {', '.join(SOURCES)}", value.start_pos
+            )
         return Exact("source", written.lower())
     return Exact(field, _category(written, value.start_pos))
+
+
+def _author(written: str, value: Token) -> str:
+    full_name = name(written)
+    # A surname alone is nobody's full name; a group that signs by one word can be had in quotation marks.
+    if not full_name or (" " not in full_name and not value.startswith('"')):
+        raise QueryError(
+            'author: needs a full name in quotation marks, for example author:"Ada Lovelace"', value.start_pos
+        )
+    return full_name
 
 
 def _category(written: str, column: int | None) -> str:
@@ -322,9 +327,13 @@ def _category(written: str, column: int | None) -> str:
     by_lower = _categories_by_lower()
     if folded in by_lower:
         return by_lower[folded]
-    close = [by_lower[each] for each in difflib.get_close_matches(folded, by_lower, n=3, cutoff=0.6)]
+    close = [by_lower[each] for each in difflib.get_close_matches(folded[:_LONGEST_SHOWN], by_lower, n=3, cutoff=0.6)]
     hint = f"did you mean {', '.join(close)}?" if close else "see the list of topics"
-    raise QueryError(f"there is no arXiv category “{written}”; {hint}", column)
+    raise QueryError(f"there is no arXiv category “{_shown(written)}”; {hint}", column)
+
+
+def _archive_name(archive: str) -> str:
+    return next((each.archive_name for each in taxonomy.CATEGORIES.values() if each.archive == archive), archive)
 
 
 @lru_cache(maxsize=1)
@@ -335,6 +344,8 @@ def _categories_by_lower() -> dict[str, str]:
 
 def _text(value: Token, field: str | None) -> _Node:
     written = str(value)
+    if field is None and written.endswith(":") and written[:-1].lower() in _FIELDS:
+        raise QueryError(f"{written} needs a word after it, or quotation marks around it", value.start_pos)
     quoted = written.startswith('"')
     bare = written.rstrip("*") if not quoted else written.rstrip("*").strip('"')
     if "*" in bare or (not bare and "*" in written):
@@ -343,7 +354,7 @@ def _text(value: Token, field: str | None) -> _Node:
     if written.endswith("*"):
         return _prefixed(bare, field, value.start_pos)
     words = tuple(tokens(bare))
-    if not words or (not quoted and field is None and len(words) == 1 and words[0] in _STOP_WORDS):
+    if not words or (not quoted and field is None and len(words) == 1 and is_common(words[0])):
         return _Common(words)
     return Text(words, field)
 
@@ -355,54 +366,6 @@ def _prefixed(bare: str, field: str | None, column: int | None) -> _Node:
     if len(start) < SHORTEST_PREFIX:
         raise QueryError(f"a * needs at least {SHORTEST_PREFIX} letters before it", column)
     return Text((start,), field, prefix=True)
-
-
-def _asks_for_something(expression: Expression) -> bool:
-    """Whether there is anything positive to look for: an index cannot list what is not there."""
-    match expression:
-        case Not():
-            return False
-        case And(parts):
-            return any(_asks_for_something(part) for part in parts)
-        case Or(parts):
-            return all(_asks_for_something(part) for part in parts)
-        case _:
-            return True
-
-
-def _wanted(expression: Expression) -> Iterator[Text | Exact]:
-    match expression:
-        case Text() | Exact():
-            yield expression
-        case And(parts) | Or(parts):
-            for part in parts:
-                yield from _wanted(part)
-        case Not():
-            return
-
-
-# ---- writing ---------------------------------------------------------------------------------------------------------
-
-
-def _written(expression: Expression, *, outermost: bool) -> str:
-    match expression:
-        case Text(words, field, is_prefix):
-            word = f"{words[0]}*" if is_prefix else words[0] if _stands_alone(words) else f'"{" ".join(words)}"'
-            return f"{field}:{word}" if field else word
-        case Exact("author", value):
-            return f'author:"{value}"'
-        case Exact(field, value):
-            return f"{field}:{value}"
-        case Not(part):
-            return f"NOT {_written(part, outermost=False)}"
-        case And(parts) | Or(parts):
-            word = " AND " if isinstance(expression, And) else " OR "
-            text = word.join(_written(part, outermost=False) for part in parts)
-            return text if outermost else f"({text})"
-
-
-def _stands_alone(words: tuple[str, ...]) -> bool:
-    return len(words) == 1 and words[0] not in _STOP_WORDS
 
 
 def _embraced(expression: Expression) -> str:

@@ -30,6 +30,7 @@ def papers(session: Session, *where: ColumnElement[bool]) -> Iterator[IndexedPap
         Paper.authors,
         Paper.organization,
         Paper.categories,
+        Paper.listed_on,
     )
     statement = select(*columns, sources).where(*where).order_by(Paper.id).execution_options(yield_per=_BATCH)
     for row in session.execute(statement):
@@ -42,6 +43,7 @@ def papers(session: Session, *where: ColumnElement[bool]) -> Iterator[IndexedPap
             organization=row.organization,
             categories=_texts(row.categories),
             sources=_texts(row.sources),
+            listed_on=row.listed_on,
         )
 
 
