@@ -59,6 +59,10 @@ class Hits:
     def __len__(self) -> int:
         return len(self.paper_ids)
 
+    @classmethod
+    def none(cls) -> Hits:
+        return cls(np.empty(0, np.int64), np.empty(0, np.float32))
+
 
 def _schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
@@ -138,7 +142,7 @@ class PaperIndex:
         searcher = self._searcher
         found = searcher.search(query, limit=max(searcher.num_docs, 1), count=False).hits
         if not found:
-            return Hits(np.empty(0, np.int64), np.empty(0, np.float32))
+            return Hits.none()
         ids = np.array(searcher.fast_field_values("id", [address for _, address in found]), np.int64)
         scores = np.array([score for score, _ in found], np.float32)
         order = np.lexsort((ids, -scores))

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import structlog
 from sqlalchemy import func, select, text, union
 from sqlalchemy.orm import Session
 
 from service.database import Database
 from service.database.engine import raw
 from service.database.tables import Edition, Interest, Match, Paper, Query, Reader, ReaderState, Topic
-from service.matching import language, stock
-from service.matching.index import PaperIndex
+from service.matching import expression, stock
+from service.matching.index import Hits, PaperIndex
+
+log = structlog.get_logger(__name__)
 
 OLDEST: Final = timedelta(days=14)
 """Editions cut longer ago are not matched any more and reach no digest: a reader who was away gets two weeks."""
@@ -97,8 +100,18 @@ def _write(session: Session, edition_id: int, index: PaperIndex, queries: Sequen
         cursor.copy("COPY matched (edition_id, query_id, paper_ids, scores) FROM STDIN") as copy,
     ):
         for query_id, canonical in queries:
-            hits = index.search(language.parse(canonical))
+            hits = _search(index, query_id, canonical)
             copy.write_row((edition_id, query_id, hits.paper_ids.tolist(), hits.scores.tolist()))
             papers += len(hits)
-    session.execute(text("INSERT INTO match SELECT * FROM matched ON CONFLICT DO NOTHING"))
+    # In one order everywhere, so that two matchers with the same queries cannot wait for each other.
+    session.execute(text("INSERT INTO match SELECT * FROM matched ORDER BY query_id ON CONFLICT DO NOTHING"))
     return papers
+
+
+def _search(index: PaperIndex, query_id: int, canonical: str) -> Hits:
+    try:
+        return index.search(expression.recall(canonical))
+    except ValueError as error:
+        # A row that nothing of ours wrote. It must not keep every other query from being matched.
+        log.error("match.unreadable_query", query=query_id, error=str(error))
+        return Hits.none()

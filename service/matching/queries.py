@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from service.database.tables import Query
-from service.matching.language import Expression, canonical
+from service.matching.expression import Expression, canonical
 
 
 def store(session: Session, expression: Expression) -> int:
@@ -27,6 +27,6 @@ def store_many(session: Session, expressions: Sequence[Expression]) -> list[int]
     # Inserted in one order everywhere, so that two sessions with the same queries cannot wait for each other.
     rows = [{"canonical": by_digest[digest], "digest": digest} for digest in sorted(by_digest)]
     session.execute(insert(Query).on_conflict_do_nothing(index_elements=[Query.digest]), rows)
-    found = session.execute(select(Query.canonical, Query.id).where(Query.digest.in_(by_digest)))
+    found = session.execute(select(Query.canonical, Query.id).where(Query.digest == func.any(list(by_digest))))
     ids = dict(found.all())
     return [ids[text] for text in texts]

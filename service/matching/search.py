@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from service.database import Database
 from service.database.tables import Paper
 from service.matching import stock
+from service.matching.expression import Expression, Or, Text, is_common
 from service.matching.index import PaperIndex
-from service.matching.language import Expression, Or, Text, is_common
 from service.matching.normalise import tokens
 
 _FRESH_SECONDS: Final = 5.0
@@ -40,14 +42,16 @@ class Archive:
         """Papers in the index, with the change they were taken at."""
         self._watermark = datetime(1970, 1, 1, tzinfo=UTC)
         self._looked_at = float("-inf")
+        self._built = False
         self._lock = threading.Lock()
 
     def search(self, expression: Expression, *, limit: int, offset: int = 0, newest_first: bool = True) -> Found:
-        """One page of the papers that match: the last arrived first, or the best matching first."""
+        """One page of the papers that match: the last listed first, or the best matching first."""
         self.refresh()
+        if newest_first:
+            return Found(*self._index.newest(expression, limit, offset))
         hits = self._index.search(expression)
-        ids = sorted(hits.paper_ids.tolist(), reverse=True) if newest_first else hits.paper_ids.tolist()
-        return Found(ids[offset : offset + limit], len(ids))
+        return Found(hits.paper_ids[offset : offset + limit].tolist(), len(hits))
 
     def similar(self, paper_id: int, title: str, *, limit: int) -> list[int]:
         """Papers that share telling words with a title, most alike first."""
@@ -59,20 +63,38 @@ class Archive:
         return [found for found in hits.paper_ids.tolist()[: limit + 1] if found != paper_id][:limit]
 
     def refresh(self) -> None:
-        """Take in what has arrived or changed, at most every few seconds. Reads ix_paper_updated_at."""
-        if time.monotonic() - self._looked_at < _FRESH_SECONDS:
+        """Take in what has arrived, changed or gone, at most every few seconds. Reads ix_paper_updated_at.
+
+        The first call waits until the archive is there; later ones leave the work to the thread that is at it.
+        """
+        if time.monotonic() - self._looked_at < _FRESH_SECONDS or not self._lock.acquire(blocking=not self._built):
             return
-        with self._lock:
-            if time.monotonic() - self._looked_at < _FRESH_SECONDS:
-                return
-            with self._database.transaction() as session:
-                since = Paper.updated_at >= self._watermark - _OVERLAP if self._seen else Paper.id > 0
-                changed = dict(session.execute(select(Paper.id, Paper.updated_at).where(since)).all())
-                wanted = [paper for paper, changed_at in changed.items() if self._seen.get(paper) != changed_at]
-                if wanted and not self._seen:
-                    self._index = PaperIndex.build(stock.papers(session))
-                elif wanted:
-                    self._index.replace(stock.papers(session, Paper.id.in_(wanted)))
-            self._seen.update({paper: changed[paper] for paper in wanted})
-            self._watermark = max(changed.values(), default=self._watermark)
-            self._looked_at = time.monotonic()
+        try:
+            if time.monotonic() - self._looked_at >= _FRESH_SECONDS:
+                self._take_in()
+                self._looked_at = time.monotonic()
+                self._built = True
+        finally:
+            self._lock.release()
+
+    def _take_in(self) -> None:
+        with self._database.transaction() as session:
+            since = Paper.updated_at >= self._watermark - _OVERLAP if self._seen else Paper.id > 0
+            changed = dict(session.execute(select(Paper.id, Paper.updated_at).where(since)).all())
+            wanted = [paper for paper, changed_at in changed.items() if self._seen.get(paper) != changed_at]
+            gone = self._gone(session, changed)
+            if wanted and not self._seen:
+                self._index = PaperIndex.build(stock.papers(session))
+            elif wanted or gone:
+                self._index.replace(stock.papers(session, Paper.id == func.any(wanted)), gone)
+        self._seen.update({paper: changed[paper] for paper in wanted})
+        for paper in gone:
+            del self._seen[paper]
+        self._watermark = max(changed.values(), default=self._watermark)
+
+    def _gone(self, session: Session, changed: Mapping[int, datetime]) -> set[int]:
+        """Papers in the index that are in the database no more. Their ids are read only where the numbers differ."""
+        count = session.scalars(select(func.count()).select_from(Paper)).one()
+        if count == len(self._seen.keys() | changed.keys()):
+            return set()
+        return self._seen.keys() - set(session.scalars(select(Paper.id)))
