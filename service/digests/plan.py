@@ -11,27 +11,35 @@ The steps for one chunk, all in one transaction, so that a crash at any point me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
+from psycopg.errors import UniqueViolation
 from sqlalchemy import Row, Select, func, select, text
 from sqlalchemy.orm import Session
 
 from service.database import Database
 from service.database.engine import raw
-from service.database.tables import DeliveryKind, Digest, Edition, Interest, Match, Reader, ReaderState
+from service.database.tables import DeliveryKind, Digest, Edition, Reader, ReaderState
+from service.digests import candidates
+from service.digests.candidates import Due, Matches
 from service.digests.compose import Draft
 from service.matching import match, rank
 from service.outbox import rows
 from service.settings import Settings
 from service.subscribers import schedule
 
+log = structlog.get_logger(__name__)
+
 Ints = NDArray[np.int64]
+
+_EVERY_SLOT_COMES_WITHIN: Final = timedelta(days=8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +51,6 @@ class PlanReport:
     readers: int
     """Readers considered."""
     digests: int
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """A reader to be planned now."""
-
-    id: int
-    slot: datetime
-    next_digest_at: datetime
-    paper_limit: int
-    last_edition_id: int
 
 
 def plan_due(
@@ -70,7 +67,7 @@ def plan_due(
     """
     moment = now or datetime.now(UTC)
     match.match_pending(database, now=moment)
-    matches = _Matches(database)
+    matches = Matches(database)
     readers = digests = last_id = 0
     while True:
         with database.transaction() as session:
@@ -98,8 +95,8 @@ def peek(database: Database, reader_id: int, *, now: datetime | None = None) -> 
             raise LookupError(f"there is no reader {reader_id}")
         due = [Due(reader.id, moment, moment, reader.paper_limit, reader.last_edition_id)]
         newest = session.scalar(select(func.max(Edition.id))) or 0
-        candidates, _ = _candidates(session, due, _Matches(database), moment, newest)
-    chosen = rank.choose(candidates, np.array([reader.paper_limit], np.int64))
+        found, _ = candidates.of(session, due, Matches(database), moment, newest)
+    chosen = rank.choose(found, np.array([reader.paper_limit], np.int64))
     if not len(chosen.paper):
         return None
     return Draft(
@@ -133,144 +130,75 @@ def _lock_due(session: Session, settings: Settings, now: datetime) -> list[Due]:
     )
     due = []
     for row in _locked(session, settings, statement):
-        slot, following = row.next_digest_at, row.next_digest_at
         # After days of standstill the reader gets one digest, for the newest slot, with everything since the last.
+        slot = row.next_digest_at
+        following = _slot_after(row, max(slot, now - _EVERY_SLOT_COMES_WITHIN))
         while following <= now:
-            slot = following
-            following = schedule.next_slot(slot, timezone=row.timezone, hour=row.digest_hour, weekdays=row.weekdays)
+            slot, following = following, _slot_after(row, following)
         due.append(Due(row.id, slot, following, row.paper_limit, row.last_edition_id))
     return due
 
 
+def _slot_after(row: Row[*tuple[Any, ...]], moment: datetime) -> datetime:
+    """The schedule remembers its answers, so that a million readers of a few thousand schedules ask it little."""
+    try:
+        return schedule.next_slot(moment, timezone=row.timezone, hour=row.digest_hour, weekdays=row.weekdays)
+    except schedule.ScheduleError as error:
+        # A zone that the tables of zones have dropped must not keep a whole chunk from being planned.
+        log.error("plan.schedule_unusable", reader=row.id, error=str(error))
+        return moment + timedelta(days=1)
+
+
 def _lock_all(session: Session, settings: Settings, now: datetime, after_id: int) -> list[Due]:
+    """The next active readers by id. Waits for one that somebody else holds: due readers would be found again."""
     statement = select(*_COLUMNS).where(Reader.state == ReaderState.ACTIVE, Reader.id > after_id).order_by(Reader.id)
     return [
         Due(row.id, now, row.next_digest_at, row.paper_limit, row.last_edition_id)
-        for row in _locked(session, settings, statement)
+        for row in _locked(session, settings, statement, skip=False)
     ]
 
 
 def _locked(
-    session: Session, settings: Settings, statement: Select[*tuple[Any, ...]]
+    session: Session, settings: Settings, statement: Select[*tuple[Any, ...]], *, skip: bool = True
 ) -> Sequence[Row[*tuple[Any, ...]]]:
-    return session.execute(statement.limit(settings.plan_chunk).with_for_update(skip_locked=True)).all()
+    return session.execute(statement.limit(settings.plan_chunk).with_for_update(skip_locked=skip)).all()
 
 
 # ---- steps 2 to 5 ----------------------------------------------------------------------------------------------------
 
 
-def _plan_chunk(session: Session, settings: Settings, due: Sequence[Due], matches: _Matches, now: datetime) -> int:
+def _plan_chunk(session: Session, settings: Settings, due: Sequence[Due], matches: Matches, now: datetime) -> int:
     newest = session.scalar(select(func.max(Edition.id))) or 0
-    candidates, window = _candidates(session, due, matches, now, newest)
+    found, window = candidates.of(session, due, matches, now, newest)
     limits = np.array([reader.paper_limit for reader in due], np.int64)
-    chosen = rank.choose(candidates, limits)
+    chosen = rank.choose(found, limits)
     planned = [position for position, (start, end) in enumerate(pairwise(chosen.start.tolist())) if end > start]
+    considered = [newest] * len(due)
     if planned:
-        _write(session, settings, due, chosen, planned, window, newest)
-    _advance(session, due, newest)
+        try:
+            with session.begin_nested():
+                _write(session, settings, due, chosen, planned, window, newest, now)
+        except UniqueViolation:
+            # Somebody has a digest for this very slot: clocks were set back, or hours changed to and fro. They keep it,
+            # and what they have not seen comes with their next one.
+            served = _served(session, due)
+            for position in served:
+                considered[position] = due[position].last_edition_id
+            planned = [position for position in planned if position not in served]
+            _write(session, settings, due, chosen, planned, window, newest, now)
+    _advance(session, due, considered)
     return len(planned)
 
 
-def _candidates(
-    session: Session, due: Sequence[Due], matches: _Matches, now: datetime, newest: int
-) -> tuple[rank.Candidates, int]:
-    """Each (reader, interest, paper) in editions the reader has not considered; and the edition before them."""
-    oldest = session.scalar(select(func.min(Edition.id)).where(Edition.cut_at > now - match.OLDEST))
-    window = max(min(reader.last_edition_id for reader in due), (oldest or newest + 1) - 1)
-    position = {reader.id: index for index, reader in enumerate(due)}
-    statement = (
-        select(Interest.reader_id, Interest.query_id, Interest.muted)
-        .where(Interest.reader_id.in_(position))
-        .order_by(Interest.id)
-    )
-    found = session.execute(statement).all()
-    reader = np.array([position[reader_id] for reader_id, _, _ in found], np.int64)
-    query = np.array([query_id for _, query_id, _ in found], np.int64)
-    muted = np.array([is_muted for _, _, is_muted in found], np.bool_)
-    last_considered = np.array([each.last_edition_id for each in due], np.int64)
-    parts = []
-    for edition_id in range(window + 1, newest + 1):
-        wants = last_considered[reader] < edition_id
-        if wants.any():
-            entries = matches.of(edition_id, np.unique(query[wants]))
-            parts.append(_expanded(reader[wants], query[wants], muted[wants], entries))
-    return _concatenated(parts), window
-
-
-@dataclass(frozen=True, slots=True)
-class _Entries:
-    """The matches of one edition: ``paper[start[i]:start[i + 1]]`` belong to ``query[i]``, queries ascending."""
-
-    query: Ints
-    start: Ints
-    paper: Ints
-    score: NDArray[np.float32]
-
-
-@dataclass(slots=True)
-class _Matches:
-    """Match rows as arrays, each edition fetched once per run; what is lacking is computed on the way."""
-
-    database: Database
-    _editions: dict[int, _Entries] = field(default_factory=dict)
-
-    def of(self, edition_id: int, query_ids: Ints) -> _Entries:
-        """The matches of an edition, among them those of ``query_ids``: also of a query followed a moment ago."""
-        entries = self._editions.get(edition_id)
-        if entries is None:
-            entries = self._editions[edition_id] = self._fetch(edition_id)
-        lacking = np.setdiff1d(query_ids, entries.query)
-        if len(lacking):
-            match.fill(self.database, edition_id, lacking.tolist())
-            entries = self._editions[edition_id] = self._fetch(edition_id)
-        return entries
-
-    def _fetch(self, edition_id: int) -> _Entries:
-        statement = (
-            select(Match.query_id, Match.paper_ids, Match.scores)
-            .where(Match.edition_id == edition_id)
-            .order_by(Match.query_id)
-        )
-        with self.database.transaction() as session:
-            found = session.execute(statement).all()
-        lengths = np.fromiter((len(papers) for _, papers, _ in found), np.int64, len(found))
-        total = int(lengths.sum())
-        return _Entries(
-            query=np.fromiter((query_id for query_id, _, _ in found), np.int64, len(found)),
-            start=np.concatenate(([0], np.cumsum(lengths))),
-            paper=np.fromiter((paper for _, papers, _ in found for paper in papers), np.int64, total),
-            score=np.fromiter((score for _, _, scores in found for score in scores), np.float32, total),
-        )
-
-
-def _expanded(reader: Ints, query: Ints, muted: NDArray[np.bool_], entries: _Entries) -> rank.Candidates:
-    """The join of interests with the matches of one edition."""
-    row = np.searchsorted(entries.query, query)
-    start = entries.start[row]
-    count = entries.start[row + 1] - start
-    # The positions start[i], start[i] + 1, … of every interest, one after the other.
-    before = np.cumsum(count) - count
-    place = np.arange(int(count.sum())) + np.repeat(start - before, count)
-    return rank.Candidates(
-        reader=np.repeat(reader, count),
-        paper=entries.paper[place],
-        query=np.repeat(query, count),
-        score=entries.score[place],
-        muted=np.repeat(muted, count),
-    )
-
-
-def _concatenated(parts: Sequence[rank.Candidates]) -> rank.Candidates:
-    def joined(arrays: Iterable[NDArray[np.generic]], kind: type) -> NDArray[np.generic]:
-        return np.concatenate([np.empty(0, kind), *arrays])
-
-    return rank.Candidates(
-        reader=joined((part.reader for part in parts), np.int64).astype(np.int64),
-        paper=joined((part.paper for part in parts), np.int64).astype(np.int64),
-        query=joined((part.query for part in parts), np.int64).astype(np.int64),
-        score=joined((part.score for part in parts), np.float32).astype(np.float32),
-        muted=joined((part.muted for part in parts), np.bool_).astype(np.bool_),
-    )
+def _served(session: Session, due: Sequence[Due]) -> set[int]:
+    """Positions of readers who have a digest for their slot. They are locked, so no other planner adds one."""
+    statement = text("""
+        SELECT due.position - 1
+        FROM unnest(CAST(:ids AS bigint[]), CAST(:slots AS timestamptz[])) WITH ORDINALITY AS due (id, slot, position)
+        JOIN digest ON digest.reader_id = due.id AND digest.slot = due.slot
+    """)
+    values = {"ids": [reader.id for reader in due], "slots": [reader.slot for reader in due]}
+    return set(session.scalars(statement, values))
 
 
 def _write(
@@ -281,6 +209,7 @@ def _write(
     planned: Sequence[int],
     window: int,
     newest: int,
+    now: datetime,
 ) -> None:
     """Step 4. Ids are drawn first, so that a digest and its delivery go in by COPY without a look in between."""
     draw = text("SELECT nextval(pg_get_serial_sequence('digest', 'id')) FROM generate_series(1, :count)")
@@ -318,16 +247,24 @@ def _write(
         ) as copy:
             for digest_id, position, message_id in zip(digest_ids, planned, message_ids, strict=True):
                 reader = due[position]
-                # Counted from now where the slot is long past: late is better than never.
-                deadline = max(reader.slot, datetime.now(UTC)) + patience
+                # Where the slot is long past, some time is left all the same: late is better than never.
+                deadline = max(reader.slot + patience, now + patience / 4)
                 copy.write_row((kind, priority, reader.id, digest_id, message_id, reader.slot, deadline))
 
 
-def _advance(session: Session, due: Sequence[Due], newest: int) -> None:
+def _advance(session: Session, due: Sequence[Due], considered: Sequence[int]) -> None:
+    """Step 5. ``considered``: for each reader the newest edition that has been looked through."""
     statement = text("""
-        UPDATE reader SET next_digest_at = advanced.next_digest_at, last_edition_id = greatest(last_edition_id, :newest)
-        FROM unnest(CAST(:ids AS bigint[]), CAST(:slots AS timestamptz[])) AS advanced (id, next_digest_at)
+        UPDATE reader SET
+            next_digest_at = advanced.next_digest_at,
+            last_edition_id = greatest(reader.last_edition_id, advanced.last_edition_id)
+        FROM unnest(CAST(:ids AS bigint[]), CAST(:slots AS timestamptz[]), CAST(:considered AS integer[]))
+            AS advanced (id, next_digest_at, last_edition_id)
         WHERE reader.id = advanced.id
     """)
-    slots = [reader.next_digest_at for reader in due]
-    session.execute(statement, {"newest": newest, "ids": [reader.id for reader in due], "slots": slots})
+    values = {
+        "ids": [reader.id for reader in due],
+        "slots": [reader.next_digest_at for reader in due],
+        "considered": list(considered),
+    }
+    session.execute(statement, values)
