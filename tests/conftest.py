@@ -54,6 +54,15 @@ def migrated_url(server_url: str) -> str:
 
 
 @pytest.fixture
+def home() -> Iterator[Path]:
+    """A data folder for an embedded database. Not under pytest's own, whose parents are closed to the user that
+    PostgreSQL runs as where the tests run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="paperround-home-"))
+    yield folder / "home"
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
 def database(migrated_url: str) -> Iterator[Database]:
     """An open database without rows."""
     with Database(migrated_url) as database:

@@ -21,7 +21,9 @@ from service.web.server import serve
 
 def up() -> None:
     """Run everything on this machine: database, site, workers, schedule, mailbox. Ctrl-C stops it."""
-    house.up(load(), lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
+    settings = load()
+    logs.configure(settings, quiet=True)
+    house.up(settings, lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
 
 
 def web() -> None:

@@ -6,6 +6,7 @@ wheel in a file beside the data, and the last to release it stops it. All others
 
 from __future__ import annotations
 
+import subprocess
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,11 +57,17 @@ class EmbeddedPostgres:
         return self._postmaster() is not None
 
     def revive(self) -> bool:
-        """Start the server again if it died under its owner; return whether that was needed."""
+        """Start the server again if it died under its owner; return whether it was.
+
+        False also where it cannot start yet, as after a kill, while its last processes hold their memory: call again.
+        """
         if self._server is None or self.running():
             return False
         self._discard_stale_pid_file()
-        self._server.ensure_postgres_running()
+        try:
+            self._server.ensure_postgres_running()
+        except (subprocess.SubprocessError, OSError):
+            return False
         return True
 
     def release(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
+from service.digests.message import shortened
 from service.digests.templates import Fragments, Templates, holes
 from service.papers.archive import PaperView
 
@@ -27,6 +28,8 @@ class CardText:
     """What a card says. ``reason`` is filled in for each reader."""
 
     title: str
+    short_title: str
+    """For the names of links, which must tell them apart."""
     url: str
     byline: str
     details: str
@@ -63,6 +66,7 @@ def card_text(paper: PaperView, origin: str, longest_abstract: int) -> CardText:
     ]
     return CardText(
         title=f"{paper.title} [withdrawn]" if paper.withdrawn else paper.title,
+        short_title=shortened(paper.title, 50),
         url=f"{origin}/papers/{paper.id}",
         byline=paper.byline,
         details=" · ".join(details),

@@ -17,14 +17,12 @@ def candidates(entries: list[tuple[int, int, int, float, bool]]) -> Candidates:
     mutes: dict[tuple[int, int], bool] = {}
     for reader, paper, query, score, muted in entries:
         distinct.setdefault((reader, paper, query), (score, mutes.setdefault((reader, query), muted)))
-    columns = [(*key, *value) for key, value in distinct.items()]
-    reader, paper, query, score, muted = zip(*columns, strict=True) if columns else ((), (), (), (), ())
     return Candidates(
-        reader=np.array(reader, np.int64),
-        paper=np.array(paper, np.int64),
-        query=np.array(query, np.int64),
-        score=np.array(score, np.float32),
-        muted=np.array(muted, np.bool_),
+        reader=np.array([key[0] for key in distinct], np.int64),
+        paper=np.array([key[1] for key in distinct], np.int64),
+        query=np.array([key[2] for key in distinct], np.int64),
+        score=np.array([value[0] for value in distinct.values()], np.float32),
+        muted=np.array([value[1] for value in distinct.values()], np.bool_),
     )
 
 

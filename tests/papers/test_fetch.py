@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import threading
 from collections.abc import Iterator
@@ -118,7 +119,7 @@ def test_a_redirect_into_the_private_network_is_not_followed(
     """Only the server itself is taken for public here; where it leads to is not."""
     server.answers = [(302, {"Location": f"http://localhost:{server.server_port}/inside"}, b"")]
     careful = Fetcher(settings.model_copy(update={"allow_private_sources": False}))
-    public = fetch.ipaddress.ip_address
+    public = ipaddress.ip_address
 
     class Pretended:
         is_global = True
@@ -129,7 +130,7 @@ def test_a_redirect_into_the_private_network_is_not_followed(
         seen.append(address)
         return Pretended() if len(seen) == 1 else public(address)
 
-    monkeypatch.setattr(fetch.ipaddress, "ip_address", pretend)
+    monkeypatch.setattr(ipaddress, "ip_address", pretend)
     with pytest.raises(FetchError, match="localhost is a private address"):
         careful.get(server.url)
     assert len(server.asked) == 1

@@ -100,7 +100,7 @@ class BreaksOff:
     origin = "a source that breaks off"
 
     def fetch(self, since: date) -> Iterator[PaperRecord | Problem]:
-        assert since
+        assert since == TODAY
         for _ in range(700):
             yield record()
         raise SourceError("the line went dead")
@@ -113,7 +113,7 @@ def test_a_source_that_breaks_off_keeps_what_came_before(database: Database) -> 
 
 class Dies(BreaksOff):
     def fetch(self, since: date) -> Iterator[PaperRecord | Problem]:
-        yield from (record() for _ in range(600 if since else 0))
+        yield from (record() for _ in range(600 if since == TODAY else 0))
         raise KeyboardInterrupt
 
 
