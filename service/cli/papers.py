@@ -82,12 +82,14 @@ def preview(
     html: Annotated[Path | None, typer.Option(help="Write the HTML part to this file.")] = None,
     json: Json = False,
 ) -> None:
-    """Show the digest that a reader would get now, without sending or changing anything."""
+    """Show the digest that a reader would get now, without sending it."""
     with opened() as (settings, database):
         with database.transaction() as session:
             reader = accounts.find(session, email)
         if reader is None:
             raise AccountError(f"there is no reader {email}: `paperround readers list` shows them all")
+        # What has arrived belongs to the next digest, and only editions are matched.
+        rounds.cut_and_match(database)
         draft = plan.peek(database, reader.id)
         if draft is None:
             console.print("Nothing new matches: no mail would be sent.")

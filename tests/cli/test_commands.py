@@ -35,8 +35,10 @@ def test_a_whole_round_by_hand(paperround: Run, home: Path, tmp_path: Path) -> N
         assert added.returncode == 0, added.stderr
     shown = paperround("preview", "fish@example.org")
     assert "A Survey of Fish" in shown.stdout
+    papers.write_text('{"title": "Diving Robots", "id": "2601.00009"}')
+    assert "1 new" in paperround("ingest", "--file", papers).stdout
     report = json.loads(paperround("round", "--now", "--json").stdout)
-    assert report == {"edition": 1, "papers": 3, "readers": 3, "queued": 2, "sent": 2, "failed": 0}
+    assert report == {"edition": 2, "papers": 1, "readers": 3, "queued": 2, "sent": 2, "failed": 0}
     report = json.loads(paperround("round", "--now", "--json").stdout)
     assert report == {"edition": None, "papers": 0, "readers": 3, "queued": 0, "sent": 0, "failed": 0}
 

@@ -37,7 +37,7 @@ class House:
         self.process: subprocess.Popen[bytes] | None = None
 
     def open(self) -> None:
-        with self.output.open("ab") as output:
+        with self.output.open("wb") as output:
             command = [sys.executable, "-m", "service.cli", "up"]
             self.process = subprocess.Popen(command, env=self.environment, stdout=output, stderr=output)
         self.until(lambda: "Ctrl-C stops everything" in self.said())
@@ -157,7 +157,6 @@ def test_killed_children_and_a_killed_house_come_back(house: House) -> None:
     house.process.kill()
     house.process.wait()
     house.process = None
-    house.output.unlink()
     house.open()
     assert gone(orphans)
     assert well()
