@@ -6,9 +6,10 @@ the join is a repetition of positions, so that memory is bounded by the chunk an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,14 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from service.database import Database
-from service.database.tables import Edition, Interest, Match
+from service.database.engine import raw
+from service.database.tables import Edition, Match
 from service.matching import match, rank
 
 Ints = NDArray[np.int64]
+
+_INTERESTS: Final = "SELECT reader_id, query_id, muted::int FROM interest WHERE reader_id = ANY(%s)"
+"""Reads uq_interest_reader_id_query_id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +44,10 @@ def of(
     """Each (reader, interest, paper) in editions the reader has not considered; and the edition before them."""
     oldest = session.scalar(select(func.min(Edition.id)).where(Edition.cut_at > now - match.OLDEST))
     window = max(min(reader.last_edition_id for reader in due), (oldest or newest + 1) - 1)
-    position = {reader.id: index for index, reader in enumerate(due)}
-    statement = select(Interest.reader_id, Interest.query_id, Interest.muted).where(
-        Interest.reader_id == func.any(list(position))
-    )
-    found = session.execute(statement).all()
-    reader = np.array([position[reader_id] for reader_id, _, _ in found], np.int64)
-    query = np.array([query_id for _, query_id, _ in found], np.int64)
-    muted = np.array([is_muted for _, _, is_muted in found], np.bool_)
+    # Past the mapper: a row of three numbers for every interest of the chunk.
+    found = raw(session).execute(_INTERESTS, ([reader.id for reader in due],)).fetchall()
+    columns = np.array(found, np.int64).reshape(-1, 3)
+    reader, query, muted = _positions(due)(columns[:, 0]), columns[:, 1], columns[:, 2].astype(np.bool_)
     last_considered = np.array([each.last_edition_id for each in due], np.int64)
     parts = []
     for edition_id in range(window + 1, newest + 1):
@@ -55,6 +56,14 @@ def of(
             entries = matches.of(edition_id, np.unique(query[wants]))
             parts.append(_expanded(reader[wants], query[wants], muted[wants], entries))
     return _concatenated(parts), window
+
+
+def _positions(due: Sequence[Due]) -> Callable[[Ints], Ints]:
+    """From readers' ids to their positions in ``due``."""
+    ids = np.array([reader.id for reader in due], np.int64)
+    order = np.argsort(ids)
+    ordered = ids[order]
+    return lambda wanted: order[np.searchsorted(ordered, wanted)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 
 from service.database import Database
 from service.database.engine import raw
-from service.database.tables import DeliveryKind, Digest, Edition, Reader, ReaderState
+from service.database.tables import DeliveryKind, Edition, Reader, ReaderState
 from service.digests import candidates
 from service.digests.candidates import Due, Matches
 from service.digests.compose import Draft
@@ -218,38 +218,38 @@ def _write(
     paper, matched = chosen.paper.tolist(), chosen.matched.tolist()
     reason_paper, reason_query = chosen.reason_paper.tolist(), chosen.reason_query.tolist()
     patience = timedelta(hours=settings.deadline_hours)
+    message_ids = rows.message_ids(settings.mail_domain, len(planned))
+    kind, priority = DeliveryKind.DIGEST, rows.PRIORITY[DeliveryKind.DIGEST]
+    digests, deliveries = [], []
+    for digest_id, position, message_id in zip(digest_ids, planned, message_ids, strict=True):
+        reader = due[position]
+        papers = paper[start[position] : start[position + 1]]
+        why = slice(reason_start[position], reason_start[position + 1])
+        slot = reader.slot.isoformat()
+        digests.append(
+            f"{digest_id}\t{reader.id}\t{slot}\t{max(reader.last_edition_id, window) + 1}\t{newest}\t"
+            f"{_array(papers)}\t{_array(reason_paper[why])}\t{_array(reason_query[why])}\t{matched[position]}\n"
+        )
+        # Where the slot is long past, some time is left all the same: late is better than never.
+        deadline = max(reader.slot + patience, now + patience / 4)
+        deliveries.append(
+            f"{kind}\t{priority}\t{reader.id}\t{digest_id}\t{message_id}\t{slot}\t{deadline.isoformat()}\n"
+        )
     with raw(session).cursor() as cursor:
         with cursor.copy(
-            f"COPY {Digest.__tablename__} (id, reader_id, slot, first_edition_id, last_edition_id, paper_ids,"
-            " reason_papers, reason_queries, matched) FROM STDIN"
+            "COPY digest (id, reader_id, slot, first_edition_id, last_edition_id, paper_ids, reason_papers,"
+            " reason_queries, matched) FROM STDIN"
         ) as copy:
-            for digest_id, position in zip(digest_ids, planned, strict=True):
-                reader = due[position]
-                first, last = start[position], start[position + 1]
-                why, why_end = reason_start[position], reason_start[position + 1]
-                copy.write_row(
-                    (
-                        digest_id,
-                        reader.id,
-                        reader.slot,
-                        max(reader.last_edition_id, window) + 1,
-                        newest,
-                        paper[first:last],
-                        reason_paper[why:why_end],
-                        reason_query[why:why_end],
-                        matched[position],
-                    )
-                )
-        message_ids = rows.message_ids(settings.mail_domain, len(planned))
-        kind, priority = DeliveryKind.DIGEST, rows.PRIORITY[DeliveryKind.DIGEST]
+            copy.write("".join(digests))
         with cursor.copy(
             "COPY delivery (kind, priority, reader_id, digest_id, message_id, due_at, deadline) FROM STDIN"
         ) as copy:
-            for digest_id, position, message_id in zip(digest_ids, planned, message_ids, strict=True):
-                reader = due[position]
-                # Where the slot is long past, some time is left all the same: late is better than never.
-                deadline = max(reader.slot + patience, now + patience / 4)
-                copy.write_row((kind, priority, reader.id, digest_id, message_id, reader.slot, deadline))
+            copy.write("".join(deliveries))
+
+
+def _array(numbers: Sequence[int]) -> str:
+    """An array in PostgreSQL's text form; there is nothing in numbers to escape."""
+    return "{" + ",".join(map(str, numbers)) + "}"
 
 
 def _advance(session: Session, due: Sequence[Due], considered: Sequence[int]) -> None:
