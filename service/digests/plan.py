@@ -25,6 +25,7 @@ from sqlalchemy import Row, Select, func, select, text
 from sqlalchemy.orm import Session
 
 from service.database import Database
+from service.database.arrays import integers
 from service.database.engine import raw
 from service.database.tables import DeliveryKind, Edition, Reader, ReaderState
 from service.digests import candidates
@@ -228,7 +229,7 @@ def _write(
         slot = reader.slot.isoformat()
         digests.append(
             f"{digest_id}\t{reader.id}\t{slot}\t{max(reader.last_edition_id, window) + 1}\t{newest}\t"
-            f"{_array(papers)}\t{_array(reason_paper[why])}\t{_array(reason_query[why])}\t{matched[position]}\n"
+            f"{integers(papers)}\t{integers(reason_paper[why])}\t{integers(reason_query[why])}\t{matched[position]}\n"
         )
         # Where the slot is long past, some time is left all the same: late is better than never.
         deadline = max(reader.slot + patience, now + patience / 4)
@@ -245,11 +246,6 @@ def _write(
             "COPY delivery (kind, priority, reader_id, digest_id, message_id, due_at, deadline) FROM STDIN"
         ) as copy:
             copy.write("".join(deliveries))
-
-
-def _array(numbers: Sequence[int]) -> str:
-    """An array in PostgreSQL's text form; there is nothing in numbers to escape."""
-    return "{" + ",".join(map(str, numbers)) + "}"
 
 
 def _advance(session: Session, due: Sequence[Due], considered: Sequence[int]) -> None:
