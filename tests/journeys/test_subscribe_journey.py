@@ -1,0 +1,149 @@
+"""A reader's way through the site in a real Chromium: from subscribing to leaving."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from service.database import Database
+from service.database.tables import ReaderState
+from service.settings import Settings
+from service.subscribers import accounts, catalogue, interests
+from service.subscribers.tokens import Links
+from service.web.app import create_app
+from tests import factories
+
+pytestmark = [pytest.mark.chromium, pytest.mark.timeout(180)]
+
+QUIET = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("Chromium is not on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@dataclass(frozen=True)
+class Site:
+    url: str
+    links: Links
+
+
+@pytest.fixture
+def site(settings: Settings, database: Database) -> Iterator[Site]:
+    """The site on a free port, with a few papers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    here = settings.model_copy(update={"site_url": f"http://127.0.0.1:{port}"})
+    catalogue.sync(database)
+    factories.edition(
+        database, *(factories.record(f"Robots That Learn {n}", abstract="About robots. " * 40) for n in range(5))
+    )
+    config = uvicorn.Config(create_app(here, database), port=port, log_config=None)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    give_up = time.monotonic() + 20
+    while not server.started:
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    yield Site(here.origin, Links(here))
+    server.should_exit = True
+    thread.join(20)
+
+
+def reader(database: Database) -> accounts.ReaderView:
+    with database.transaction() as session:
+        (found,) = accounts.listing(session)
+    return found
+
+
+@pytest.mark.parametrize("javascript", [True, False], ids=["with JavaScript", "without JavaScript"])
+def test_subscribe_confirm_change_and_leave(
+    chromium: Browser, site: Site, database: Database, javascript: bool
+) -> None:
+    context = chromium.new_context(java_script_enabled=javascript, timezone_id="Europe/Berlin")
+    page = context.new_page()
+    trouble: list[str] = []
+    page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
+    page.on("request", lambda request: trouble.append(request.url) if not request.url.startswith(site.url) else None)
+
+    page.goto(f"{site.url}/topics")
+    page.get_by_label("Robot learning and manipulation", exact=True).check()
+    page.get_by_role("button", name="Subscribe to the ticked topics").click()
+    assert page.get_by_role("checkbox", name="Robot learning and manipulation").is_checked()
+    if javascript:
+        assert page.get_by_label("Time zone").input_value() == "Europe/Berlin"
+    page.get_by_label("Your email address").fill("ada@example.org")
+    page.get_by_label("Your own keywords").fill("robots (")
+    page.get_by_role("button", name="Subscribe", exact=True).click()
+    assert "a parenthesis is not closed" in page.get_by_role("alert").inner_text()
+    trouble.clear()  # the browser notes the 400
+    page.get_by_label("Your own keywords").fill('"robots that learn" -survey')
+    page.get_by_role("button", name="Subscribe", exact=True).click()
+    assert page.get_by_role("heading", name="Check your inbox").is_visible()
+    assert reader(database).state == ReaderState.PENDING
+
+    page.goto(site.links.confirm(reader(database).id))
+    assert reader(database).state == ReaderState.PENDING
+    page.get_by_role("button", name="Yes, send me my papers").click()
+    assert page.get_by_text("Your subscription is confirmed").is_visible()
+    assert reader(database).state == ReaderState.ACTIVE
+
+    page.get_by_label("At", exact=True).select_option("21")
+    page.get_by_label("Sun", exact=True).uncheck()
+    page.get_by_label("Never send me").fill("fish")
+    page.get_by_role("button", name="Save").click()
+    assert page.get_by_text("Saved.").is_visible()
+    assert reader(database).hour == 21
+    assert reader(database).weekdays == 0b0111111
+    with database.transaction() as session:
+        assert len(interests.of(session, reader(database).id)) == 3
+
+    page.get_by_role("link", name="Unsubscribe").click()
+    assert reader(database).state == ReaderState.ACTIVE
+    page.get_by_role("button", name="Unsubscribe").click()
+    assert page.get_by_role("heading", name="You are unsubscribed").is_visible()
+    assert reader(database).state == ReaderState.UNSUBSCRIBED
+    assert trouble == []
+    context.close()
+
+
+def overflow(page: Page) -> int:
+    return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_fits_a_small_phone(chromium: Browser, site: Site, scheme: str) -> None:
+    context = chromium.new_context(viewport={"width": 320, "height": 640}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    for path in ("/", "/days", "/topics", "/topics/robot-learning", "/subscribe", "/search?q=robots", "/papers/1"):
+        page.goto(site.url + path)
+        assert overflow(page) == 0, path
+    context.close()
+
+
+def test_the_keyboard_reaches_the_content_first(chromium: Browser, site: Site) -> None:
+    page = chromium.new_page()
+    page.goto(site.url)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.close()
