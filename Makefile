@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test install lint lock clean
+.PHONY: run test install lint lock screenshots clean
 .DEFAULT_GOAL := run
 
 # Each stamp is newer than the lock file it was installed from; a changed lock installs anew.
@@ -31,6 +31,9 @@ lint: $(VENV)/.dev ## format, lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+screenshots: $(VENV)/.dev ## docs/screenshots, taken from the sample papers (needs Chromium)
+	$(BIN)/python -m tests.journeys.screenshots
 
 lock: ## resolve the newest allowed versions into the lock files (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header pyproject.toml -o requirements.lock
