@@ -50,7 +50,7 @@ class Card:
 
 def card_text(paper: PaperView, origin: str, longest_abstract: int) -> CardText:
     """The words of a card. The title leads to the paper's page on our site, which has everything else."""
-    details = [_day(paper.published_on)] if paper.published_on else []
+    details = [_day(paper.dated)]
     details += [paper.categories[0]] if paper.categories else []
     details += [f"{paper.upvotes} upvotes"] if paper.upvotes else []
     details += [f"{paper.comments} comments"] if paper.comments else []

@@ -43,6 +43,11 @@ class PaperView:
     edition_id: int | None
 
     @property
+    def dated(self) -> date:
+        """The day to show: first published, else listed."""
+        return self.published_on or self.listed_on
+
+    @property
     def byline(self) -> str:
         """Who wrote it, in one line: names, else the organization, else how many they are; may be empty."""
         if self.authors:
