@@ -6,6 +6,7 @@ finds from the tables whatever a lost ring left behind, so a broker that is down
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from enum import StrEnum
 from functools import cache
 
@@ -72,8 +73,21 @@ class Doorbell:
     def __init__(self, settings: Settings) -> None:
         self._celery = Celery("paperround-doorbell", set_as_current=False)
         self._celery.conf.update(broker_settings(settings), task_ignore_result=True, broker_connection_timeout=3)
+        self._hand = ThreadPoolExecutor(1, thread_name_prefix="doorbell")
+        self._ringing: dict[Task, Future[None]] = {}
 
-    def ring(self, task: Task) -> None:
+    def ring(self, task: Task) -> Future[None]:
+        """Wake a worker; returns at once, since a broker that is down may take seconds to say so.
+
+        While a ring for the same task is still on its way, that one serves. The answer is done when it was heard or
+        given up; nobody needs to wait for it.
+        """
+        ringing = self._ringing.get(task)
+        if ringing is None or ringing.done():
+            ringing = self._ringing[task] = self._hand.submit(self._ring, task)
+        return ringing
+
+    def _ring(self, task: Task) -> None:
         try:
             self._celery.send_task(task.value, queue=task.queue.value, expires=60, retry=False)
         except (OperationalError, OSError) as error:

