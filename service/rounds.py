@@ -20,6 +20,7 @@ from service.database.tables import Delivery, DeliveryState, Digest
 from service.delivery import sender
 from service.digests import plan
 from service.matching import match
+from service.outbox import rows
 from service.papers import editions, ingest, sources
 from service.settings import Settings
 
@@ -65,6 +66,8 @@ def run(database: Database, settings: Settings, tell: Tell | None = None, *, eve
     A reader to whom nothing new applies gets nothing. Running it twice, or beside the scheduled workers, mails nobody
     twice: planning advances each reader's last edition in the transaction that queues the digest.
     """
+    # Where no schedule runs, nobody else gives back what a killed round held.
+    rows.sweep(database, uncertain=settings.uncertain)
     edition = cut_and_match(database, tell)
     planned = plan.plan_due(database, settings, everyone=everyone, on_progress=_step(tell, "plan digests"))
     sender.send_due(database, settings, on_progress=_step(tell, "send"))
