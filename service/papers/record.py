@@ -53,6 +53,21 @@ class Problem:
     problem: str
 
 
+@dataclass(frozen=True, slots=True)
+class DayRead:
+    """A source says of one of its own days: this much of it has been read."""
+
+    day: date
+    rows: int
+    """Rows of that day that were handed over, good and bad."""
+    expected: int | None = None
+    """How many rows the source says the day has; None where it does not say."""
+    complete: bool = True
+    """Whether the day was read to its end."""
+    note: str = ""
+    """Why it was not, or what a person should know; one line."""
+
+
 class SourceError(Exception):
     """A source as a whole could not be read, or not to its end. One line: the thing and the remedy."""
 

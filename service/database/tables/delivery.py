@@ -1,0 +1,90 @@
+"""Digests and the outbox.
+
+``digest`` and ``delivery`` carry no foreign keys: a million rows are copied in per round, the planner writes both in
+one transaction, and deleting a reader deletes both.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import BigInteger, Identity, Index, SmallInteger, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.database.tables.base import Base, one_of
+
+
+class DeliveryState(StrEnum):
+    QUEUED = "queued"
+    SENDING = "sending"
+    SENT = "sent"
+    DEFERRED = "deferred"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNCERTAIN = "uncertain"
+
+
+class DeliveryKind(StrEnum):
+    DIGEST = "digest"
+    CONFIRM = "confirm"
+    WELCOME = "welcome"
+    SIGN_IN = "sign-in"
+
+
+class Digest(Base):
+    """What one reader gets for one slot of their schedule."""
+
+    __tablename__ = "digest"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    reader_id: Mapped[int] = mapped_column(BigInteger)
+    slot: Mapped[datetime]
+    first_edition_id: Mapped[int]
+    last_edition_id: Mapped[int]
+    paper_ids: Mapped[list[int]]
+    """In the order of the mail."""
+    reason_papers: Mapped[list[int]]
+    """With ``reason_queries``: pairs (index into ``paper_ids``, query id), one for each interest a paper matched."""
+    reason_queries: Mapped[list[int]]
+    matched: Mapped[int]
+    """How many papers matched in all; those over the reader's limit are only linked to."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (Index("uq_digest_reader_id_slot", "reader_id", "slot", unique=True),)
+
+
+class Delivery(Base):
+    """A row of the outbox: one message to one address, and its state (service/outbox/states.py)."""
+
+    __tablename__ = "delivery"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    kind: Mapped[str]
+    priority: Mapped[int] = mapped_column(SmallInteger)
+    """0 before 5: transactional mail overtakes digests."""
+    reader_id: Mapped[int] = mapped_column(BigInteger)
+    digest_id: Mapped[int | None] = mapped_column(BigInteger)
+    message_id: Mapped[str]
+    """Without angle brackets; fixed when the row is made, so that any repeat carries the same."""
+    state: Mapped[str] = mapped_column(server_default=DeliveryState.QUEUED)
+    due_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    """Not to be tried before."""
+    deadline: Mapped[datetime | None]
+    """Not to be tried after."""
+    lease_owner: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    reply: Mapped[str | None]
+    """The last word of the relay, or why the row was cancelled."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    settled_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        one_of("state", DeliveryState),
+        one_of("kind", DeliveryKind),
+        Index("ix_delivery_due", "priority", "due_at", postgresql_where=text("state IN ('queued', 'deferred')")),
+        Index("ix_delivery_leased", "lease_until", postgresql_where=text("state = 'sending'")),
+        Index("uq_delivery_digest_id", "digest_id", unique=True, postgresql_where=text("digest_id IS NOT NULL")),
+        Index("ix_delivery_reader_id", "reader_id"),
+    )

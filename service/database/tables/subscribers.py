@@ -1,0 +1,98 @@
+"""Readers, their interests and consent; addresses that must not be mailed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, SmallInteger, func, text
+from sqlalchemy.dialects.postgresql import INET
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.database.tables.base import Base, one_of
+
+
+class ReaderState(StrEnum):
+    PENDING = "pending"
+    """Subscribed, address not confirmed: gets the confirmation mail and nothing else."""
+    ACTIVE = "active"
+    UNSUBSCRIBED = "unsubscribed"
+
+
+class Reader(Base):
+    __tablename__ = "reader"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    email: Mapped[str]
+    """As the reader wrote it, domain in lower case: where mail goes."""
+    address_key: Mapped[str] = mapped_column(unique=True)
+    """Case-folded, domain in IDNA A-labels: two spellings of one address are one reader."""
+    state: Mapped[str] = mapped_column(server_default=ReaderState.PENDING)
+    timezone: Mapped[str] = mapped_column(server_default="UTC")
+    """IANA name."""
+    digest_hour: Mapped[int] = mapped_column(SmallInteger, server_default="7")
+    weekdays: Mapped[int] = mapped_column(SmallInteger, server_default="127")
+    """Bit 0 is Monday, bit 6 Sunday."""
+    paper_limit: Mapped[int] = mapped_column(SmallInteger)
+    language: Mapped[str] = mapped_column(server_default="en")
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    confirmed_at: Mapped[datetime | None]
+    next_digest_at: Mapped[datetime | None]
+    """The slot of the next digest; null unless active."""
+    last_edition_id: Mapped[int] = mapped_column(server_default="0")
+    """The newest edition already considered for this reader: never read again."""
+
+    __table_args__ = (
+        one_of("state", ReaderState),
+        CheckConstraint("digest_hour BETWEEN 0 AND 23", name="digest_hour"),
+        CheckConstraint("weekdays BETWEEN 1 AND 127", name="weekdays"),
+        CheckConstraint("paper_limit BETWEEN 1 AND 50", name="paper_limit"),
+        CheckConstraint("state <> 'active' OR next_digest_at IS NOT NULL", name="active_has_slot"),
+        Index("ix_reader_due", "next_digest_at", postgresql_where=text("state = 'active'")),
+    )
+
+
+class Interest(Base):
+    """A reader follows, or mutes, a query."""
+
+    __tablename__ = "interest"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    reader_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("reader.id", ondelete="CASCADE"))
+    query_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("query.id"), index=True)
+    topic_slug: Mapped[str | None] = mapped_column(ForeignKey("topic.slug"), index=True)
+    label: Mapped[str]
+    """What the reader calls it: the topic's name, or the query as typed."""
+    muted: Mapped[bool] = mapped_column(server_default="false")
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (Index("uq_interest_reader_id_query_id", "reader_id", "query_id", unique=True),)
+
+
+class ConsentEvent(Base):
+    """Who agreed to what, when, from where, with which wording. Append-only: a trigger refuses all else."""
+
+    __tablename__ = "consent_event"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    reader_id: Mapped[int] = mapped_column(BigInteger, index=True)
+    """No foreign key: the record outlives the reader."""
+    address_hash: Mapped[bytes]
+    kind: Mapped[str]
+    wording: Mapped[str]
+    origin: Mapped[str]
+    """The form or command through which it came."""
+    ip: Mapped[str | None] = mapped_column(INET)
+    user_agent: Mapped[str | None]
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Suppression(Base):
+    """An address that must not be mailed; a keyed hash, surviving account deletion."""
+
+    __tablename__ = "suppression"
+
+    address_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    reason: Mapped[str]
+    detail: Mapped[str] = mapped_column(server_default="")
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
