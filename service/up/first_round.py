@@ -54,9 +54,8 @@ def first_round(database: Database, settings: Settings, tell: Callable[[str], No
                 ),
             )
     report = rounds.run(database, settings, everyone=True)
-    tell(
-        f"First round: {report.papers} papers in edition {report.edition}, {report.sent} digest sent to {SAMPLE_READER}"
-    )
+    papers = f"{report.papers} papers in edition {report.edition}" if report.edition else "no new papers"
+    tell(f"First round: {papers}, {report.sent} digest sent to {SAMPLE_READER}")
     done.touch()
 
 
