@@ -16,7 +16,7 @@ from service.papers.text import plain, title_key
     [
         (r"Andr\'e \"{O}zg\"ur \c{C}a\u{g}lar", "André Özgür Çağlar"),
         ("A title\n  folded over lines", "A title folded over lines"),
-        (r"an $\alpha$-divergence in $O(n^2)$", "an α-divergence in O(n^2)"),
+        (r"an $\alpha$-divergence in $O(n^2)$", "an α-divergence in O(n²)"),
         ("costs $5 and $10", "costs $5 and $10"),
         (r"50% of runs, 3\% of time", "50% of runs, 3% of time"),
         ("R&amp;D &lt;now&gt;", "R&D <now>"),
