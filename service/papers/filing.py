@@ -1,0 +1,234 @@
+"""Filing: each record of a batch finds the paper it speaks of, or makes one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Final, Self
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import Session
+
+from service.database.tables import IdentityMeans, Paper, PaperIdentifier, PaperVersion, Sighting
+from service.papers import identity, merge, turn
+from service.papers.identity import ARXIV, DOI, STRONG, TITLE
+from service.papers.record import Identifier, PaperRecord
+from service.papers.text import readable_key
+
+_ARXIV_ONLY: Final = frozenset({ARXIV})
+_LONGEST_REASON: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """What a batch came to."""
+
+    new: int
+    updated: int
+
+
+def file(session: Session, records: Sequence[PaperRecord], now: datetime) -> Filed:
+    """File a batch in the caller's transaction, which from here on holds the turn of those who write papers.
+
+    A record is its paper's by an arXiv id or DOI; else by a name of its source; else by title and authors or abstract,
+    with a confidence that is written beside each name it brings (docs/decisions/010-identity.md). A record that bears
+    the names of two papers unites them.
+    """
+    turn.take(session)
+    batch = _Batch.of(session, records, now)
+    for record in records:
+        batch.put(record)
+    batch.write()
+    return Filed(batch.new, len(batch.touched))
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The papers that a batch may speak of, and what is to be written of them."""
+
+    session: Session
+    now: datetime
+    papers: dict[Identifier, Paper]
+    by_title: dict[str, list[Paper]]
+    strong: dict[int, set[Identifier]]
+    """The strong names of each of those papers, by ``id()``: papers of this batch have no key yet."""
+    new: int = 0
+    fresh: list[Paper] = field(default_factory=list)
+    touched: set[int] = field(default_factory=set)
+    made_here: set[int] = field(default_factory=set)
+    names: list[tuple[Paper, Identifier, IdentityMeans, float, str]] = field(default_factory=list)
+    sightings: dict[tuple[int, str], tuple[Paper, date]] = field(default_factory=dict)
+    versions: list[tuple[Paper, PaperRecord]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, session: Session, records: Sequence[PaperRecord], now: datetime) -> Self:
+        papers = _known_papers(session, records)
+        by_title = _by_title(session, records, papers)
+        everyone = {each.id: each for each in papers.values()}
+        everyone |= {each.id: each for alike in by_title.values() for each in alike}
+        strong: dict[int, set[Identifier]] = {id(paper): set() for paper in everyone.values()}
+        statement = select(PaperIdentifier.paper_id, PaperIdentifier.scheme, PaperIdentifier.value).where(
+            PaperIdentifier.paper_id.in_(everyone), PaperIdentifier.scheme.in_(STRONG)
+        )
+        if everyone:
+            for paper_id, scheme, value in session.execute(statement):
+                strong[id(everyone[paper_id])].add(Identifier(scheme, value))
+        return cls(session, now, papers, by_title, strong)
+
+    def put(self, record: PaperRecord) -> None:
+        key = readable_key(record.title)
+        means, confidence = IdentityMeans.BESIDE, 1.0
+        paper = self._named(record, key)
+        if paper is None:
+            paper, confidence = self._alike(record, key)
+            means = IdentityMeans.TITLE
+        if paper is None:
+            means, confidence = IdentityMeans.STATED, 1.0
+            paper = self._made(record, key)
+        elif merge.into(paper, record, self.now) and id(paper) not in self.made_here:
+            self.touched.add(id(paper))
+        for name in record.identifiers:
+            if name not in self.papers:
+                self.papers[name] = paper
+                self.names.append((paper, name, means, confidence, record.source))
+                if name.scheme in STRONG:
+                    self.strong[id(paper)].add(name)
+        self.sightings[id(paper), record.source] = (paper, record.listed_on or paper.listed_on)
+        if record.version is not None:
+            self.versions.append((paper, record))
+
+    def write(self) -> None:
+        """Write what has been put so far."""
+        self.session.add_all(self.fresh)
+        self.session.flush()
+        self.fresh.clear()
+        names = [
+            {"scheme": name.scheme, "value": name.value, "paper_id": paper.id, "means": means,
+             "confidence": confidence, "source": source, "told_at": self.now}
+            for paper, name, means, confidence, source in self.names
+        ]  # fmt: skip
+        sightings = [
+            {"paper_id": paper.id, "source": source, "listed_on": listed_on, "seen_at": self.now}
+            for (_, source), (paper, listed_on) in self.sightings.items()
+        ]
+        versions = [
+            {"paper_id": paper.id, "scheme": _numbering(record), "version": record.version, "source": record.source,
+             "listed_on": record.listed_on, "title": record.title, "seen_at": self.now}
+            for paper, record in self.versions
+        ]  # fmt: skip
+        for table, rows in ((PaperIdentifier, names), (Sighting, sightings), (PaperVersion, versions)):
+            if rows:
+                self.session.execute(upsert(table).on_conflict_do_nothing(), rows)
+        self.names.clear()
+        self.sightings.clear()
+        self.versions.clear()
+
+    def _made(self, record: PaperRecord, key: str) -> Paper:
+        paper = merge.made(record, key, self.now)
+        self.new += 1
+        self.fresh.append(paper)
+        self.made_here.add(id(paper))
+        self.by_title.setdefault(key, []).append(paper)
+        self.strong[id(paper)] = set()
+        return paper
+
+    def _named(self, record: PaperRecord, key: str) -> Paper | None:
+        """The paper that the names of a record lead to; where they lead to two, these become one."""
+        found: Paper | None = None
+        # arXiv ids outweigh DOIs (a DOI may be a whole volume's), and both what a source calls it.
+        for name in sorted(record.identifiers, key=lambda name: _WEIGHT.get(name.scheme, 2)):
+            paper = self.papers.get(name)
+            if paper is None or paper is found:
+                continue
+            if found is not None:
+                if name.scheme in STRONG:
+                    found = self._united(found, paper, record)
+                continue
+            if name.scheme == TITLE:
+                if self._likeness(paper, record, key, named=True) is not None:
+                    found = paper
+            elif not identity.contradict(record.identifiers, self.strong[id(paper)], _ARXIV_ONLY):
+                found = paper
+        return found
+
+    def _alike(self, record: PaperRecord, key: str) -> tuple[Paper | None, float]:
+        """The paper most like a record that no name identifies, and how surely it is the same."""
+        best: Paper | None = None
+        confidence = 0.0
+        for paper in self.by_title.get(key, ()):
+            if identity.contradict(record.identifiers, self.strong[id(paper)]):
+                continue
+            likeness = self._likeness(paper, record, key)
+            if likeness is not None and likeness > confidence:
+                best, confidence = paper, likeness
+        return best, confidence
+
+    def _likeness(self, paper: Paper, record: PaperRecord, key: str, *, named: bool = False) -> float | None:
+        return identity.likeness(key, (paper.abstract, record.abstract), (paper.authors, record.authors), named=named)
+
+    def _united(self, one: Paper, other: Paper, record: PaperRecord) -> Paper:
+        """Unite two papers that ``record`` names both, unless each has an arXiv id of its own."""
+        if identity.contradict(self.strong[id(one)], self.strong[id(other)], _ARXIV_ONLY):
+            return one
+        # Both must be rows before one can take over what refers to the other.
+        self.write()
+        names = ", ".join(f"{name.scheme}:{name.value}" for name in record.identifiers)
+        survivor = merge.unite(
+            self.session,
+            one,
+            other,
+            confidence=1.0,
+            because=f"a row of {record.source} names both: {names}"[:_LONGEST_REASON],
+            now=self.now,
+        )
+        lost = other if survivor is one else one
+        self.papers = {name: survivor if paper is lost else paper for name, paper in self.papers.items()}
+        for alike in self.by_title.values():
+            alike[:] = dict.fromkeys(survivor if paper is lost else paper for paper in alike)
+        self.strong[id(survivor)] |= self.strong[id(lost)]
+        self.touched.discard(id(lost))
+        if id(lost) in self.made_here:
+            # A paper of this very batch has never been anybody's.
+            self.new -= 1
+        if id(survivor) not in self.made_here:
+            self.touched.add(id(survivor))
+        return survivor
+
+
+_WEIGHT: Final = {ARXIV: 0, DOI: 1, TITLE: 3}
+
+
+def _numbering(record: PaperRecord) -> str:
+    """Whose version numbers a record's are."""
+    return ARXIV if any(name.scheme == ARXIV for name in record.identifiers) else DOI
+
+
+def _known_papers(session: Session, records: Iterable[PaperRecord]) -> dict[Identifier, Paper]:
+    """Reads the primary key of ``paper_identifier``."""
+    wanted = {(name.scheme, name.value) for record in records for name in record.identifiers}
+    if not wanted:
+        return {}
+    statement = (
+        select(PaperIdentifier.scheme, PaperIdentifier.value, Paper)
+        .join(Paper, Paper.id == PaperIdentifier.paper_id)
+        .where(tuple_(PaperIdentifier.scheme, PaperIdentifier.value).in_(wanted))
+    )
+    return {Identifier(scheme, value): paper for scheme, value, paper in session.execute(statement)}
+
+
+def _by_title(
+    session: Session, records: Iterable[PaperRecord], known: dict[Identifier, Paper]
+) -> dict[str, list[Paper]]:
+    """Papers that carry the title of a record which no strong name identifies. Reads ix_paper_title_key."""
+    keys = {
+        readable_key(record.title)
+        for record in records
+        if not any(name in known and name.scheme in STRONG for name in record.identifiers)
+    }
+    found: dict[str, list[Paper]] = {}
+    if keys:
+        for paper in session.scalars(select(Paper).where(Paper.title_key.in_(keys)).order_by(Paper.id)):
+            found.setdefault(paper.title_key, []).append(paper)
+    return found
