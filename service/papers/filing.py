@@ -61,11 +61,13 @@ class _Batch:
     names: list[tuple[Paper, Identifier, IdentityMeans, float, str]] = field(default_factory=list)
     sightings: dict[tuple[int, str], tuple[Paper, date]] = field(default_factory=dict)
     versions: list[tuple[Paper, PaperRecord]] = field(default_factory=list)
+    lost: list[Paper] = field(default_factory=list)
+    """Held, so that no later paper gets the ``id()`` of one of them."""
 
     @classmethod
     def of(cls, session: Session, records: Sequence[PaperRecord], now: datetime) -> Self:
         papers = _known_papers(session, records)
-        by_title = _by_title(session, records, papers)
+        by_title = _by_title(session, records)
         everyone = {each.id: each for each in papers.values()}
         everyone |= {each.id: each for alike in by_title.values() for each in alike}
         strong: dict[int, set[Identifier]] = {id(paper): set() for paper in everyone.values()}
@@ -89,6 +91,8 @@ class _Batch:
             paper = self._made(record, key)
         elif merge.into(paper, record, self.now) and id(paper) not in self.made_here:
             self.touched.add(id(paper))
+        if means is IdentityMeans.BESIDE:
+            paper = self._with_nameless(paper, record, key)
         for name in record.identifiers:
             if name not in self.papers:
                 self.papers[name] = paper
@@ -168,32 +172,43 @@ class _Batch:
     def _likeness(self, paper: Paper, record: PaperRecord, key: str, *, named: bool = False) -> float | None:
         return identity.likeness(key, (paper.abstract, record.abstract), (paper.authors, record.authors), named=named)
 
+    def _with_nameless(self, paper: Paper, record: PaperRecord, key: str) -> Paper:
+        """Take in a paper that has no arXiv id and no DOI, and is by title and more what this record speaks of."""
+        for alike in list(self.by_title.get(key, ())):
+            if alike is paper or self.strong[id(alike)]:
+                continue
+            likeness = self._likeness(alike, record, key)
+            if likeness is not None:
+                because = f"a row of {record.source} with the same title: {record.title}"
+                paper = self._one_of(paper, alike, because, IdentityMeans.TITLE, likeness)
+        return paper
+
     def _united(self, one: Paper, other: Paper, record: PaperRecord) -> Paper:
         """Unite two papers that ``record`` names both, unless each has an arXiv id of its own."""
         if identity.contradict(self.strong[id(one)], self.strong[id(other)], _ARXIV_ONLY):
             return one
+        names = ", ".join(f"{name.scheme}:{name.value}" for name in record.identifiers)
+        because = f"a row of {record.source} names both: {names}"
+        return self._one_of(one, other, because, IdentityMeans.BESIDE, 1.0)
+
+    def _one_of(self, one: Paper, other: Paper, because: str, means: IdentityMeans, confidence: float) -> Paper:
         # Both must be rows before one can take over what refers to the other.
         self.write()
-        names = ", ".join(f"{name.scheme}:{name.value}" for name in record.identifiers)
+        because = because[:_LONGEST_REASON]
         survivor = merge.unite(
-            self.session,
-            one,
-            other,
-            confidence=1.0,
-            because=f"a row of {record.source} names both: {names}"[:_LONGEST_REASON],
-            now=self.now,
+            self.session, one, other, because=because, now=self.now, means=means, confidence=confidence
         )
         lost = other if survivor is one else one
         self.papers = {name: survivor if paper is lost else paper for name, paper in self.papers.items()}
         for alike in self.by_title.values():
             alike[:] = dict.fromkeys(survivor if paper is lost else paper for paper in alike)
         self.strong[id(survivor)] |= self.strong[id(lost)]
+        # Of two papers of this very batch one has never been anybody's.
+        self.new -= id(lost) in self.made_here
         self.touched.discard(id(lost))
-        if id(lost) in self.made_here:
-            # A paper of this very batch has never been anybody's.
-            self.new -= 1
         if id(survivor) not in self.made_here:
             self.touched.add(id(survivor))
+        self.lost.append(lost)
         return survivor
 
 
@@ -218,17 +233,10 @@ def _known_papers(session: Session, records: Iterable[PaperRecord]) -> dict[Iden
     return {Identifier(scheme, value): paper for scheme, value, paper in session.execute(statement)}
 
 
-def _by_title(
-    session: Session, records: Iterable[PaperRecord], known: dict[Identifier, Paper]
-) -> dict[str, list[Paper]]:
-    """Papers that carry the title of a record which no strong name identifies. Reads ix_paper_title_key."""
-    keys = {
-        readable_key(record.title)
-        for record in records
-        if not any(name in known and name.scheme in STRONG for name in record.identifiers)
-    }
+def _by_title(session: Session, records: Iterable[PaperRecord]) -> dict[str, list[Paper]]:
+    """Papers that carry the title of a record. Reads ix_paper_title_key."""
+    keys = {readable_key(record.title) for record in records}
     found: dict[str, list[Paper]] = {}
-    if keys:
-        for paper in session.scalars(select(Paper).where(Paper.title_key.in_(keys)).order_by(Paper.id)):
-            found.setdefault(paper.title_key, []).append(paper)
+    for paper in session.scalars(select(Paper).where(Paper.title_key.in_(keys)).order_by(Paper.id)):
+        found.setdefault(paper.title_key, []).append(paper)
     return found

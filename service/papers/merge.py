@@ -126,7 +126,16 @@ def as_record(paper: Paper, source: str) -> PaperRecord:
     )
 
 
-def unite(session: Session, one: Paper, other: Paper, *, confidence: float, because: str, now: datetime) -> Paper:
+def unite(
+    session: Session,
+    one: Paper,
+    other: Paper,
+    *,
+    because: str,
+    now: datetime,
+    means: IdentityMeans = IdentityMeans.BESIDE,
+    confidence: float = 1.0,
+) -> Paper:
     """Make one of two stored papers that a row has shown to be one; return the survivor, the other is gone.
 
     The paper of the older edition survives (papers in no edition yet are the youngest; then the lower id). In the
@@ -174,7 +183,7 @@ def unite(session: Session, one: Paper, other: Paper, *, confidence: float, beca
             paper_id=new,
             edition_id=lost.edition_id,
             title=lost.title,
-            means=IdentityMeans.BESIDE,
+            means=means,
             confidence=confidence,
             because=because,
             merged_at=now,
@@ -189,7 +198,8 @@ _NEVER = 2**31
 
 _UNMATCH = """
     UPDATE match SET
-        scores = scores[:array_position(paper_ids, :paper) - 1] || scores[array_position(paper_ids, :paper) + 1:],
+        scores = scores[1 : array_position(paper_ids, :paper) - 1]
+              || scores[array_position(paper_ids, :paper) + 1 : cardinality(scores)],
         paper_ids = array_remove(paper_ids, :paper)
     WHERE edition_id = :edition AND :paper = ANY(paper_ids)
 """
