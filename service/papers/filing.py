@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Final, Self
 
-from sqlalchemy import select, tuple_
-from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.orm import Session
+from psycopg import sql
+from sqlalchemy import select, text, tuple_
+from sqlalchemy.orm import Session, make_transient_to_detached
 
-from service.database.tables import IdentityMeans, Paper, PaperIdentifier, PaperVersion, Sighting
+from service.database.engine import raw
+from service.database.tables import IdentityMeans, Paper, PaperIdentifier
 from service.papers import identity, merge, turn
 from service.papers.identity import ARXIV, DOI, STRONG, TITLE
 from service.papers.record import Identifier, PaperRecord
@@ -103,28 +104,40 @@ class _Batch:
         if record.version is not None:
             self.versions.append((paper, record))
 
-    def write(self) -> None:
-        """Write what has been put so far."""
-        self.session.add_all(self.fresh)
+    def write(self, *, last: bool = True) -> None:
+        """Write what has been put so far. ``last``: nothing more is put, so that the papers need no longer be ours.
+
+        New papers and names are copied in; under the turn nobody else can have written them meanwhile.
+        """
         self.session.flush()
+        if self.fresh:
+            numbers = self.session.execute(_NEW_IDS, {"count": len(self.fresh)}).scalars()
+            for paper, number in zip(self.fresh, numbers, strict=True):
+                paper.id = number
+            # What a new paper does not say is left to the column's default.
+            said = [column for column in _PAPER_COLUMNS if column in vars(self.fresh[0])]
+            _copy(self.session, "paper", said, ([getattr(paper, column) for column in said] for paper in self.fresh))
+        if self.fresh and not last:
+            for paper in self.fresh:
+                make_transient_to_detached(paper)
+            self.session.add_all(self.fresh)
         self.fresh.clear()
-        names = [
-            {"scheme": name.scheme, "value": name.value, "paper_id": paper.id, "means": means,
-             "confidence": confidence, "source": source, "told_at": self.now}
+        names = (
+            (name.scheme, name.value, paper.id, means.value, confidence, source, self.now)
             for paper, name, means, confidence, source in self.names
-        ]  # fmt: skip
+        )
+        _copy(self.session, "paper_identifier", _NAME_COLUMNS, names)
         sightings = [
-            {"paper_id": paper.id, "source": source, "listed_on": listed_on, "seen_at": self.now}
-            for (_, source), (paper, listed_on) in self.sightings.items()
+            (paper.id, source, listed_on, self.now) for (_, source), (paper, listed_on) in self.sightings.items()
         ]
         versions = [
-            {"paper_id": paper.id, "scheme": _numbering(record), "version": record.version, "source": record.source,
-             "listed_on": record.listed_on, "title": record.title, "seen_at": self.now}
+            (paper.id, _numbering(record), record.version, record.source, record.listed_on, record.title, self.now)
             for paper, record in self.versions
-        ]  # fmt: skip
-        for table, rows in ((PaperIdentifier, names), (Sighting, sightings), (PaperVersion, versions)):
+        ]
+        for statement, rows in ((_SIGHTINGS, sightings), (_VERSIONS, versions)):
             if rows:
-                self.session.execute(upsert(table).on_conflict_do_nothing(), rows)
+                columns = [list(column) for column in zip(*rows, strict=True)]
+                raw(self.session).execute(statement, columns)
         self.names.clear()
         self.sightings.clear()
         self.versions.clear()
@@ -193,7 +206,7 @@ class _Batch:
 
     def _one_of(self, one: Paper, other: Paper, because: str, means: IdentityMeans, confidence: float) -> Paper:
         # Both must be rows before one can take over what refers to the other.
-        self.write()
+        self.write(last=False)
         because = because[:_LONGEST_REASON]
         survivor = merge.unite(
             self.session, one, other, because=because, now=self.now, means=means, confidence=confidence
@@ -213,6 +226,32 @@ class _Batch:
 
 
 _WEIGHT: Final = {ARXIV: 0, DOI: 1, TITLE: 3}
+
+
+_NEW_IDS: Final = text(
+    "SELECT nextval(pg_get_serial_sequence('paper', 'id')) FROM generate_series(1, CAST(:count AS integer))"
+)
+_PAPER_COLUMNS: Final = tuple(column.key for column in Paper.__table__.columns)
+_NAME_COLUMNS: Final = ("scheme", "value", "paper_id", "means", "confidence", "source", "told_at")
+_SIGHTINGS: Final = """
+    INSERT INTO sighting (paper_id, source, listed_on, seen_at)
+    SELECT * FROM unnest(%s::bigint[], %s::text[], %s::date[], %s::timestamptz[]) ON CONFLICT DO NOTHING
+"""
+_VERSIONS: Final = """
+    INSERT INTO paper_version (paper_id, scheme, version, source, listed_on, title, seen_at)
+    SELECT * FROM unnest(
+        %s::bigint[], %s::text[], %s::integer[], %s::text[], %s::date[], %s::text[], %s::timestamptz[]
+    ) ON CONFLICT DO NOTHING
+"""
+
+
+def _copy(session: Session, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    with raw(session).cursor() as cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row(row)
 
 
 def _numbering(record: PaperRecord) -> str:
