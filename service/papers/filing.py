@@ -160,7 +160,8 @@ class _Batch:
             if paper is None or paper is found:
                 continue
             if found is not None:
-                if name.scheme in STRONG:
+                # Rows known by their title only are judged by more than it, afterwards.
+                if name.scheme != TITLE:
                     found = self._united(found, paper, record)
                 continue
             if name.scheme == TITLE:

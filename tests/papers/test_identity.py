@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from itertools import permutations
+from itertools import count, permutations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
@@ -298,6 +298,44 @@ def test_three_sources_tell_of_one_work_in_any_order(database: Database, order: 
         take(database, rows[number])
     take(database, *(rows[number] for number in order))
     assert len(papers(database)) == 1
+
+
+_WORK_NAMES = ("arxiv", "doi a", "doi b", "hub")
+_ROWS = st.lists(
+    st.tuples(st.integers(1, 2), st.sets(st.sampled_from(_WORK_NAMES), min_size=1), st.integers(0, 2)), max_size=9
+)
+"""Rows of two works: whose, which of its names, and in which of three readings."""
+_example = count(1)
+
+
+@given(_ROWS)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_however_rows_arrive_there_are_as_many_papers_as_their_names_can_tell_apart(
+    database: Database, rows: list[tuple[int, set[str], int]]
+) -> None:
+    example = next(_example)
+
+    def names(work: int, kinds: set[str]) -> tuple[Identifier, ...]:
+        of = {
+            "arxiv": arxiv(f"{2000 + example:04d}.{work:05d}"), "doi a": doi(f"10.1/{example}/{work}/a"),
+            "doi b": doi(f"10.1/{example}/{work}/b"), "hub": Identifier("hub", f"{example}/{work}"),
+        }  # fmt: skip
+        return tuple(sorted(of[kind] for kind in kinds))
+
+    before = len(papers(database))
+    for reading in range(3):
+        take(database, *(record(identifiers=names(work, kinds)) for work, kinds, when in rows if when == reading))
+        if reading == 1:
+            editions.cut(database)
+    # Rows hang together by the names they share.
+    groups: list[set[tuple[int, str]]] = []
+    for work, kinds, _ in rows:
+        group = {(work, kind) for kind in kinds}
+        touching = [each for each in groups if each & group]
+        groups = [each for each in groups if not each & group] + [group.union(*touching)]
+    assert len(papers(database)) - before == len(groups)
+    again = [record(identifiers=names(work, kinds)) for work, kinds, _ in rows]
+    assert take(database, *again).new == 0
 
 
 # ---- editions and what comes after -----------------------------------------------------------------------------------
