@@ -53,8 +53,8 @@ class _Batch:
     now: datetime
     papers: dict[Identifier, Paper]
     by_title: dict[str, list[Paper]]
-    strong: dict[int, set[Identifier]]
-    """The strong names of each of those papers, by ``id()``: papers of this batch have no key yet."""
+    names_of: dict[int, set[Identifier]]
+    """The names but titles of each of those papers, by ``id()``: papers of this batch have no key yet."""
     new: int = 0
     fresh: list[Paper] = field(default_factory=list)
     touched: set[int] = field(default_factory=set)
@@ -71,14 +71,14 @@ class _Batch:
         by_title = _by_title(session, records)
         everyone = {each.id: each for each in papers.values()}
         everyone |= {each.id: each for alike in by_title.values() for each in alike}
-        strong: dict[int, set[Identifier]] = {id(paper): set() for paper in everyone.values()}
+        names_of: dict[int, set[Identifier]] = {id(paper): set() for paper in everyone.values()}
         statement = select(PaperIdentifier.paper_id, PaperIdentifier.scheme, PaperIdentifier.value).where(
-            PaperIdentifier.paper_id.in_(everyone), PaperIdentifier.scheme.in_(STRONG)
+            PaperIdentifier.paper_id.in_(everyone), PaperIdentifier.scheme != TITLE
         )
         if everyone:
             for paper_id, scheme, value in session.execute(statement):
-                strong[id(everyone[paper_id])].add(Identifier(scheme, value))
-        return cls(session, now, papers, by_title, strong)
+                names_of[id(everyone[paper_id])].add(Identifier(scheme, value))
+        return cls(session, now, papers, by_title, names_of)
 
     def put(self, record: PaperRecord) -> None:
         key = readable_key(record.title)
@@ -98,8 +98,8 @@ class _Batch:
             if name not in self.papers:
                 self.papers[name] = paper
                 self.names.append((paper, name, means, confidence, record.source))
-                if name.scheme in STRONG:
-                    self.strong[id(paper)].add(name)
+                if name.scheme != TITLE:
+                    self.names_of[id(paper)].add(name)
         self.sightings[id(paper), record.source] = (paper, record.listed_on or paper.listed_on)
         if record.version is not None:
             self.versions.append((paper, record))
@@ -148,7 +148,7 @@ class _Batch:
         self.fresh.append(paper)
         self.made_here.add(id(paper))
         self.by_title.setdefault(key, []).append(paper)
-        self.strong[id(paper)] = set()
+        self.names_of[id(paper)] = set()
         return paper
 
     def _named(self, record: PaperRecord, key: str) -> Paper | None:
@@ -167,7 +167,7 @@ class _Batch:
             if name.scheme == TITLE:
                 if self._likeness(paper, record, key, named=True) is not None:
                     found = paper
-            elif not identity.contradict(record.identifiers, self.strong[id(paper)], _ARXIV_ONLY):
+            elif not identity.contradict(record.identifiers, self.names_of[id(paper)], _ARXIV_ONLY):
                 found = paper
         return found
 
@@ -176,7 +176,7 @@ class _Batch:
         best: Paper | None = None
         confidence = 0.0
         for paper in self.by_title.get(key, ()):
-            if identity.contradict(record.identifiers, self.strong[id(paper)]):
+            if identity.contradict(record.identifiers, self.names_of[id(paper)]):
                 continue
             likeness = self._likeness(paper, record, key)
             if likeness is not None and likeness > confidence:
@@ -189,7 +189,11 @@ class _Batch:
     def _with_nameless(self, paper: Paper, record: PaperRecord, key: str) -> Paper:
         """Take in a paper that has no arXiv id and no DOI, and is by title and more what this record speaks of."""
         for alike in list(self.by_title.get(key, ())):
-            if alike is paper or self.strong[id(alike)]:
+            names = self.names_of[id(alike)]
+            # Looked up anew each time: a paper of the list may be gone by now.
+            if alike is paper or alike not in self.by_title[key] or any(name.scheme in STRONG for name in names):
+                continue
+            if identity.contradict(names, self.names_of[id(paper)]):
                 continue
             likeness = self._likeness(alike, record, key)
             if likeness is not None:
@@ -199,7 +203,7 @@ class _Batch:
 
     def _united(self, one: Paper, other: Paper, record: PaperRecord) -> Paper:
         """Unite two papers that ``record`` names both, unless each has an arXiv id of its own."""
-        if identity.contradict(self.strong[id(one)], self.strong[id(other)], _ARXIV_ONLY):
+        if identity.contradict(self.names_of[id(one)], self.names_of[id(other)], _ARXIV_ONLY):
             return one
         names = ", ".join(f"{name.scheme}:{name.value}" for name in record.identifiers)
         because = f"a row of {record.source} names both: {names}"
@@ -216,7 +220,7 @@ class _Batch:
         self.papers = {name: survivor if paper is lost else paper for name, paper in self.papers.items()}
         for alike in self.by_title.values():
             alike[:] = dict.fromkeys(survivor if paper is lost else paper for paper in alike)
-        self.strong[id(survivor)] |= self.strong[id(lost)]
+        self.names_of[id(survivor)] |= self.names_of[id(lost)]
         # Of two papers of this very batch one has never been anybody's.
         self.new -= id(lost) in self.made_here
         self.touched.discard(id(lost))

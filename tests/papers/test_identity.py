@@ -166,6 +166,28 @@ def test_the_same_title_by_other_people_is_another_paper(database: Database) -> 
     assert take(database, record(TITLED, authors=("Bo High",))).new == 1
 
 
+def test_two_ids_of_one_source_are_two_papers_whatever_their_title(database: Database) -> None:
+    rows = [record(TITLED, identifiers=(Identifier("hub", each),), abstract=ABSTRACT) for each in ("x", "y")]
+    assert take(database, *rows, name="hub").new == 2
+    assert take(database, *rows, name="hub").new == 0
+
+
+def test_a_row_takes_in_every_nameless_paper_of_its_title_but_those_told_apart(database: Database) -> None:
+    """However many saved pages and feeds told of a work under a title that the server gives it only later."""
+    names = (arxiv("2601.00001"),)
+    take(database, record("An Early Title", identifiers=names, version=1, abstract=ABSTRACT))
+    take(database, record(TITLED, identifiers=(Identifier("hub", "x"),), abstract=ABSTRACT), name="hub")
+    take(database, record(TITLED, identifiers=(doi("10.1/other"),), authors=("Bo High",), abstract=""))
+    take(database, record(TITLED, identifiers=names, version=2, abstract=ABSTRACT))
+    first, other = papers(database)
+    assert (first.title, first.version) == (TITLED, 2)
+    assert other.authors == ["Bo High"]
+    with database.transaction() as session:
+        alias = session.scalars(select(PaperAlias)).one()
+        assert {name.scheme for name in archive.identifiers(session, first.id)} == {ARXIV, "hub"}
+    assert (alias.means, round(alias.confidence, 2)) == (IdentityMeans.TITLE, 0.99)
+
+
 def test_a_volumes_doi_does_not_make_two_arxiv_papers_one(database: Database) -> None:
     rows = [record(identifiers=(arxiv(f"2601.0000{n}"), doi("10.1/volume"))) for n in (1, 2)]
     assert take(database, *rows).new == 2
