@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.database import Database, DatabaseError, migrations
 from service.database.tables import Delivery, DeliveryState, Ingest
 from service.delivery import relay
+from service.papers import coverage
 from service.settings import Settings, SettingsError
 
 _LOW_DISK_BYTES = 1 << 30
@@ -53,7 +54,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield Finding("database", Verdict.FAILURE, str(error))
         return
     with database:
-        yield from _database(database)
+        yield from _database(database, settings)
 
 
 def _settings(settings: Settings) -> Finding:
@@ -114,7 +115,7 @@ def _relay(settings: Settings) -> Finding:
     return Finding("relay", Verdict.OK, f"{target.host}:{target.port} answers")
 
 
-def _database(database: Database) -> Iterator[Finding]:
+def _database(database: Database, settings: Settings) -> Iterator[Finding]:
     with database.connection() as connection:
         version = str(connection.scalar(text("SHOW server_version")))
     yield Finding("database", Verdict.OK, f"PostgreSQL {version}")
@@ -122,15 +123,15 @@ def _database(database: Database) -> Iterator[Finding]:
         yield Finding("migrations", Verdict.FAILURE, f"{len(waiting)} not applied: run `paperround migrate`")
         return
     yield Finding("migrations", Verdict.OK, "all applied")
-    checks: tuple[Callable[[Database], Iterator[Finding]], ...] = (_sources, _outbox)
+    checks: tuple[Callable[[Database, Settings], Iterator[Finding]], ...] = (_sources, _coverage, _outbox)
     for check in checks:
         try:
-            yield from check(database)
+            yield from check(database, settings)
         except SQLAlchemyError as error:
             yield Finding(check.__name__.strip("_"), Verdict.FAILURE, f"{type(error).__name__}: see the database's log")
 
 
-def _sources(database: Database) -> Iterator[Finding]:
+def _sources(database: Database, _: Settings) -> Iterator[Finding]:
     read_to_end: Label[datetime | None] = label(
         "read_to_end", func.max(Ingest.finished_at).filter(Ingest.error.is_(None))
     )
@@ -147,7 +148,18 @@ def _sources(database: Database) -> Iterator[Finding]:
             yield Finding(f"source {source}", Verdict.OK, f"read {finished_at:%Y-%m-%d %H:%M} UTC")
 
 
-def _outbox(database: Database) -> Iterator[Finding]:
+def _coverage(database: Database, settings: Settings) -> Iterator[Finding]:
+    with database.transaction() as session:
+        overdue = coverage.overdue(session, settings.look_back_days)
+    if not overdue:
+        yield Finding("coverage", Verdict.OK, "no day is overdue")
+    for late in overdue:
+        days = f"{len(late.days)} day{'s' if len(late.days) != 1 else ''} not complete, since {late.days[0]}"
+        why = f" ({late.error})" if late.error else ""
+        yield Finding(f"coverage {late.source}", Verdict.WARNING, f"{days}{why}: see `paperround coverage`")
+
+
+def _outbox(database: Database, _: Settings) -> Iterator[Finding]:
     waiting = select(func.count(), func.min(Delivery.due_at)).where(
         Delivery.state.in_([DeliveryState.QUEUED, DeliveryState.DEFERRED])
     )

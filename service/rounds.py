@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from sqlalchemy import func, select
@@ -21,7 +21,7 @@ from service.delivery import sender
 from service.digests import plan
 from service.matching import match
 from service.outbox import rows
-from service.papers import editions, ingest, sources
+from service.papers import coverage, editions, ingest, sources
 from service.settings import Settings
 
 Tell = Callable[[str, int], None]
@@ -48,9 +48,10 @@ class RoundReport:
 
 def gather(database: Database, settings: Settings, tell: Tell | None = None) -> Iterator[ingest.IngestReport]:
     """Read every configured source once, a report each; a source that fails is reported and costs only itself."""
-    since = (datetime.now(UTC) - timedelta(days=settings.look_back_days)).date()
     for source in sources.configured(settings):
-        yield ingest.ingest(database, source, since, on_progress=_step(tell, f"read {source.name}"))
+        with database.transaction() as session:
+            since = coverage.since(session, source.name, settings.look_back_days)
+        yield ingest.ingest(database, source, since, by_days=True, on_progress=_step(tell, f"read {source.name}"))
 
 
 def cut_and_match(database: Database, tell: Tell | None = None) -> editions.CutEdition | None:

@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     ingest_minutes: int = Field(default=60, ge=1, le=1440)
     """Between two readings of the sources by the scheduler."""
     look_back_days: int = Field(default=3, ge=1, le=30)
-    """Days of Hugging Face listings read again at each ingest, to fill gaps."""
+    """Days before today that are asked for again until they are complete."""
     fetch_timeout_seconds: float = Field(default=20.0, gt=0)
 
     # Rounds

@@ -9,7 +9,7 @@ from itertools import count
 from service.database import Database
 from service.papers import editions, ingest
 from service.papers.identity import ARXIV
-from service.papers.record import Identifier, PaperRecord, Problem
+from service.papers.record import Identifier, PaperRecord, Row
 from service.settings import Settings
 from service.subscribers import accounts, catalogue, interests
 from service.subscribers.accounts import Preferences, Signup
@@ -39,12 +39,12 @@ def record(title: str = "", **fields: object) -> PaperRecord:
 class Listed:
     """A source that lists these rows."""
 
-    def __init__(self, *rows: PaperRecord | Problem, name: str = "arxiv") -> None:
+    def __init__(self, *rows: Row, name: str = "arxiv") -> None:
         self.name = name
         self.origin = "a test"
-        self._rows: Sequence[PaperRecord | Problem] = rows
+        self._rows: Sequence[Row] = rows
 
-    def fetch(self, since: date) -> Iterator[PaperRecord | Problem]:
+    def fetch(self, since: date) -> Iterator[Row]:
         assert since <= TODAY
         return iter(self._rows)
 

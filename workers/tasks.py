@@ -9,7 +9,7 @@ from service.delivery import sender
 from service.digests import plan
 from service.doorbell import Task, doorbell
 from service.outbox import rows
-from service.papers import ingest
+from service.papers import coverage, ingest
 from workers.app import app, settings
 from workers.house import LoggedTask, database, log
 
@@ -60,5 +60,10 @@ def sweep_leases() -> None:
 
 @app.task(name=Task.PRUNE, base=LoggedTask)
 def prune() -> None:
-    """Drop the problems of old ingests."""
+    """Drop the problems of old ingests; warn of days that stay incomplete."""
     ingest.prune(database())
+    with database().transaction() as session:
+        overdue = coverage.overdue(session, settings.look_back_days)
+    for late in overdue:
+        log.warning("coverage.overdue", source=late.source, days=len(late.days), oldest=late.days[0].isoformat(),
+                    error=late.error)  # fmt: skip

@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command()(processes.up)
 app.command()(papers.ingest)
+app.command()(papers.coverage)
 app.command("round")(papers.run_round)
 app.command()(papers.preview)
 app.add_typer(readers.app, name="readers")

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from service import rounds
 from service.cli.door import complain, console, opened, opened_for_sending, print_json, progress
 from service.digests import plan
 from service.digests.compose import Composer
+from service.papers import coverage as covering
 from service.papers import ingest as ingesting
 from service.papers import sources
 from service.subscribers import accounts
@@ -48,6 +50,31 @@ def ingest(
     if file is not None and (reports[0].error or (reports[0].seen and reports[0].rejected == reports[0].seen)):
         raise typer.Exit(2)
     if reports and all(report.error for report in reports):
+        raise typer.Exit(1)
+
+
+def coverage(
+    days: Annotated[int, typer.Option(min=1, max=365, help="How many days back.")] = 14,
+    json: Json = False,
+) -> None:
+    """Which days of which source have been read, how far, and why not further. Exit 1 where a day is overdue."""
+    with opened() as (settings, database), database.transaction() as session:
+        known = covering.listing(session, days)
+        overdue = covering.overdue(session, settings.look_back_days)
+    if json:
+        print_json({"days": [asdict(each) for each in known], "overdue": [asdict(each) for each in overdue]})
+    else:
+        table = Table("day", "source", "state", "expected", "taken", "rejected", "attempts", "read (UTC)", "why not",
+                      box=None)  # fmt: skip
+        for each in known:
+            read_at = f"{each.read_at:%Y-%m-%d %H:%M}" if each.read_at else "—"
+            expected = "—" if each.expected is None else str(each.expected)
+            numbers = (expected, str(each.taken), str(each.rejected), str(each.attempts))
+            table.add_row(str(each.day), each.source, each.state, *numbers, read_at, escape(each.error or ""))
+        console.print(table)
+        for late in overdue:
+            complain(f"{late.source}: {len(late.days)} overdue since {late.days[0]}: {late.error or 'never told of'}")
+    if overdue:
         raise typer.Exit(1)
 
 
@@ -122,7 +149,7 @@ def _print_report(report: ingesting.IngestReport) -> None:
         for problem in report.problems[:_SHOWN_PROBLEMS]:
             table.add_row(problem.position, problem.problem)
         console.print(table)
-        if len(report.problems) > _SHOWN_PROBLEMS:
-            console.print(f"… and {len(report.problems) - _SHOWN_PROBLEMS} more; all of them with --json")
+        if report.rejected > _SHOWN_PROBLEMS:
+            console.print(f"… and {report.rejected - _SHOWN_PROBLEMS} more; the first thousand with --json")
     if report.error:
         complain(f"{report.source}: {report.error}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Final
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.database.tables import Paper, PaperIdentifier
+from service.database.tables import Edition, Paper, PaperAlias, PaperIdentifier, PaperVersion
 from service.papers.record import Identifier
 
 _NAMED: Final = 3
@@ -41,6 +41,7 @@ class PaperView:
     project_url: str | None
     withdrawn: bool
     edition_id: int | None
+    version: int | None = None
 
     @property
     def dated(self) -> date:
@@ -68,9 +69,43 @@ class DayCount:
     papers: int
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of a paper, as announced."""
+
+    version: int
+    title: str
+    source: str
+    listed_on: date | None
+    seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewlyFeatured:
+    """A paper that Daily Papers featured after its edition was cut."""
+
+    paper_id: int
+    edition_id: int
+    featured_at: datetime
+    upvotes: int
+    known_as: tuple[int, ...]
+    """Every id that a digest may know the paper by: its own, and those of papers merged into it."""
+
+
 def by_ids(session: Session, ids: Iterable[int]) -> dict[int, PaperView]:
-    """The papers of these ids; those that do not exist are left out."""
-    return {paper.id: view(paper) for paper in session.scalars(select(Paper).where(Paper.id.in_(list(ids))))}
+    """The papers of these ids, by the id asked for; those that do not exist are left out.
+
+    The id of a paper that was merged leads to the paper that stands, whose view carries its own id.
+    """
+    wanted = set(ids)
+    found = {paper.id: view(paper) for paper in session.scalars(select(Paper).where(Paper.id.in_(wanted)))}
+    missing = wanted - found.keys()
+    if missing:
+        statement = (
+            select(PaperAlias.id, Paper).join(Paper, Paper.id == PaperAlias.paper_id).where(PaperAlias.id.in_(missing))
+        )
+        found |= {old: view(paper) for old, paper in session.execute(statement)}
+    return found
 
 
 def of_day(session: Session, day: date, limit: int = 1_000, offset: int = 0) -> list[PaperView]:
@@ -117,6 +152,47 @@ def by_identifier(session: Session, scheme: str, value: str) -> PaperView | None
     return view(paper) if paper else None
 
 
+def survivor(session: Session, paper_id: int) -> int | None:
+    """The id of the paper that a merged one has become; None where this id was never merged away."""
+    return session.scalar(select(PaperAlias.paper_id).where(PaperAlias.id == paper_id))
+
+
+def versions(session: Session, paper_id: int) -> list[Version]:
+    """The versions of a paper that were announced, newest first."""
+    statement = (
+        select(PaperVersion)
+        .where(PaperVersion.paper_id == paper_id)
+        .order_by(PaperVersion.version.desc(), PaperVersion.scheme)
+    )
+    return [
+        Version(each.version, each.title, each.source, each.listed_on, each.seen_at)
+        for each in session.scalars(statement)
+    ]
+
+
+def newly_featured(session: Session, since: datetime, until: datetime, limit: int = 20) -> list[NewlyFeatured]:
+    """The papers that became featured in ``(since, until]``, after their edition was cut; most upvoted first.
+
+    For the trending block of a mail: give the slot of the reader's last digest and that of this one, and leave out
+    every paper of which any id in ``known_as`` stands in ``paper_ids`` of a digest the reader was sent. The paper is
+    not new: it stays in its edition and is matched no second time. Reads ix_paper_featured_at.
+    """
+    statement = (
+        select(Paper.id, Paper.edition_id, Paper.featured_at, func.coalesce(Paper.upvotes, 0).label("upvotes"))
+        .join(Edition, Edition.id == Paper.edition_id)
+        .where(Paper.featured_at > since, Paper.featured_at <= until, Paper.featured_at > Edition.cut_at)
+        .where(Paper.withdrawn.is_(False))
+        .order_by(func.coalesce(Paper.upvotes, 0).desc(), Paper.id)
+        .limit(limit)
+    )
+    rows = session.execute(statement).all()
+    aliases: dict[int, list[int]] = {row.id: [row.id] for row in rows}
+    merged = select(PaperAlias.paper_id, PaperAlias.id).where(PaperAlias.paper_id.in_(aliases)).order_by(PaperAlias.id)
+    for paper_id, old in session.execute(merged):
+        aliases[paper_id].append(old)
+    return [NewlyFeatured(row.id, row.edition_id, row.featured_at, row.upvotes, tuple(aliases[row.id])) for row in rows]
+
+
 def identifiers(session: Session, paper_id: int) -> list[Identifier]:
     statement = select(PaperIdentifier).where(PaperIdentifier.paper_id == paper_id)
     return sorted(Identifier(each.scheme, each.value) for each in session.scalars(statement))
@@ -145,4 +221,5 @@ def view(paper: Paper) -> PaperView:
         project_url=paper.project_url,
         withdrawn=paper.withdrawn,
         edition_id=paper.edition_id,
+        version=paper.version,
     )

@@ -1,18 +1,19 @@
-"""Editions: immutable, numbered sets of papers. A paper is in exactly one."""
+"""Editions: immutable, numbered sets of papers. A paper is in exactly one.
+
+The database itself refuses to change or delete an edition, to move a paper out of one, or to put one into an edition
+that was cut before (triggers of the migration ``identity``).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, update
 
 from service.database import Database
 from service.database.tables import Edition, Paper
-
-# Any number of its own: two cutters take turns.
-_TURN: Final = 7_262_052
+from service.papers import turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +25,11 @@ class CutEdition:
 def cut(database: Database, *, now: datetime | None = None) -> CutEdition | None:
     """Make an edition of every paper that is in none; None, and nothing changed, where there is no such paper.
 
-    One transaction under a lock: numbers are consecutive, two cutters never share a paper, and a crash leaves the
-    papers for the next cut. Papers that arrive meanwhile are not seen and go into the next edition.
+    One transaction in its turn: numbers are consecutive, two cutters never share a paper, and a crash leaves the
+    papers for the next cut. Papers that arrive meanwhile wait and go into the next edition.
     """
     with database.transaction() as session:
-        session.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": _TURN})
+        turn.take(session)
         # Reads ix_paper_unedited.
         paper_ids = session.scalars(select(Paper.id).where(Paper.edition_id.is_(None)).with_for_update()).all()
         if not paper_ids:

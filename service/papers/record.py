@@ -43,6 +43,11 @@ class PaperRecord:
     code_url: str | None = None
     project_url: str | None = None
     withdrawn: bool = False
+    version: int | None = None
+    """Of the paper, counted from 1 by the server it is on."""
+    original_title: str | None = None
+    """As the source wrote it, where that differs from ``title`` (:func:`service.papers.text.original`)."""
+    original_abstract: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +64,17 @@ class DayRead:
 
     day: date
     rows: int
-    """Rows of that day that were handed over, good and bad."""
+    """Rows of that day that were handed over before this, good and bad."""
     expected: int | None = None
     """How many rows the source says the day has; None where it does not say."""
     complete: bool = True
     """Whether the day was read to its end."""
     note: str = ""
     """Why it was not, or what a person should know; one line."""
+
+
+Row = PaperRecord | Problem | DayRead
+"""What a source yields."""
 
 
 class SourceError(Exception):
@@ -76,7 +85,8 @@ class Source(Protocol):
     """Where papers come from.
 
     ``fetch`` yields a record or a :class:`Problem` for every row, good rows unharmed by bad neighbours, and raises
-    only :class:`SourceError`; what it yielded before stands.
+    only :class:`SourceError`; what it yielded before stands. A source that publishes by days yields a
+    :class:`DayRead` after the rows of each day; one that does not yields none.
     """
 
     name: str
@@ -84,4 +94,4 @@ class Source(Protocol):
     origin: str
     """The URL or file that is read."""
 
-    def fetch(self, since: date) -> Iterator[PaperRecord | Problem]: ...
+    def fetch(self, since: date) -> Iterator[Row]: ...

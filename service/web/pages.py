@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, HTTPException, Query
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from service.matching import language
 from service.matching.language import QueryError
-from service.papers import archive, samples
+from service.papers import archive, coverage, samples
 from service.papers.identity import ARXIV, TITLE
 from service.papers.record import Identifier
 from service.web.site import Site
@@ -46,11 +46,14 @@ def routes(site: Site) -> APIRouter:
         return site.page("days.html", {"days": found, "older": older, "here": "papers"})
 
     @router.get("/papers/{paper_id}")
-    def paper_page(paper_id: int) -> HTMLResponse:
+    def paper_page(paper_id: int) -> Response:
         with site.database.transaction() as session:
             paper = archive.one(session, paper_id) if 0 < paper_id < 2**63 else None
             if paper is None:
-                raise HTTPException(404)
+                survivor = archive.survivor(session, paper_id) if 0 < paper_id < 2**63 else None
+                if survivor is None:
+                    raise HTTPException(404)
+                return RedirectResponse(f"/papers/{survivor}", status_code=301)
             identifiers = archive.identifiers(session, paper_id)
             alike = site.archive.similar(paper_id, paper.title, limit=_ALIKE)
             papers = archive.by_ids(session, alike)
@@ -100,6 +103,8 @@ def _day(site: Site, day: date, page: int, *, welcome: bool) -> HTMLResponse:
         newer = archive.day_after(session, day)
         total = archive.count_of_day(session, day)
         papers = archive.of_day(session, day, limit=_PAGE, offset=(page - 1) * _PAGE)
+        known = coverage.of_day(session, day)
+    today = datetime.now(UTC).date()
     heading = f"{day:%A}, {day.day} {day:%B %Y}"
     empty = "No papers yet. The sources are read once an hour." if welcome else "No papers were listed on this day."
     values = {
@@ -113,10 +118,12 @@ def _day(site: Site, day: date, page: int, *, welcome: bool) -> HTMLResponse:
         "welcome": welcome,
         "samples": bool(papers) and all((paper.url or "").startswith(samples.ORIGIN) for paper in papers),
         "empty": empty,
+        # Beside papers only what is lacking is of interest.
+        "coverage": [coverage.explained(each, today) for each in known if not papers or not each.read_to_end],
         "wording": site.wording,
         "here": "papers",
     }
-    return site.page("day.html", values, status=200 if papers or welcome else 404)
+    return site.page("day.html", values, status=200 if papers or welcome or known else 404)
 
 
 def _found(site: Site, expression: language.Expression, page: int) -> dict[str, object]:

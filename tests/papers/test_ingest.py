@@ -12,7 +12,7 @@ from service.database import Database
 from service.database.tables import Edition, IngestProblem, Paper, PaperIdentifier, Sighting
 from service.papers import archive, editions, ingest, samples, sources, taxonomy
 from service.papers.identity import ARXIV, DOI, TITLE
-from service.papers.record import Identifier, PaperRecord, Problem, SourceError
+from service.papers.record import Identifier, PaperRecord, Problem, Row, SourceError
 from service.papers.text import title_key
 from tests.factories import TODAY, Listed, record
 
@@ -99,7 +99,7 @@ class BreaksOff:
     name = "arxiv"
     origin = "a source that breaks off"
 
-    def fetch(self, since: date) -> Iterator[PaperRecord | Problem]:
+    def fetch(self, since: date) -> Iterator[Row]:
         assert since == TODAY
         for _ in range(700):
             yield record()
@@ -112,7 +112,7 @@ def test_a_source_that_breaks_off_keeps_what_came_before(database: Database) -> 
 
 
 class Dies(BreaksOff):
-    def fetch(self, since: date) -> Iterator[PaperRecord | Problem]:
+    def fetch(self, since: date) -> Iterator[Row]:
         yield from (record() for _ in range(600 if since == TODAY else 0))
         raise KeyboardInterrupt
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.papers import sources
-from service.papers.record import PaperRecord, Problem, SourceError
+from service.papers.record import PaperRecord, Problem, Row, SourceError
 from service.papers.sources import arxiv_rss, daily_page, huggingface, jsonl
 
 PAGE = """new
@@ -65,11 +65,11 @@ def daily(**paper: Any) -> dict[str, Any]:
     return {"paper": {"id": "2511.00001", "title": "An Invented Row", "authors": [], **paper}, "numComments": 4}
 
 
-def records(rows: Iterator[PaperRecord | Problem]) -> list[PaperRecord]:
+def records(rows: Iterator[Row]) -> list[PaperRecord]:
     return [row for row in rows if isinstance(row, PaperRecord)]
 
 
-def problems(rows: Iterator[PaperRecord | Problem]) -> list[Problem]:
+def problems(rows: Iterator[Row]) -> list[Problem]:
     return [row for row in rows if isinstance(row, Problem)]
 
 
@@ -198,7 +198,7 @@ def test_links_that_are_no_web_links_are_not_taken() -> None:
 
 # ---- anything at all -------------------------------------------------------------------------------------------------
 
-PARSERS: dict[str, Callable[[bytes], Iterator[PaperRecord | Problem]]] = {
+PARSERS: dict[str, Callable[[bytes], Iterator[Row]]] = {
     "page": lambda body: daily_page.read_page("Daily Papers\n\n" + body.decode("utf-8", "replace"), "x"),
     "feed": lambda body: arxiv_rss.read_feed(body, "x"),
     "lines": lambda body: jsonl.read_lines(body.split(b"\n")),
@@ -210,7 +210,7 @@ PARSERS: dict[str, Callable[[bytes], Iterator[PaperRecord | Problem]]] = {
 @given(body=st.binary(max_size=400) | st.text(max_size=400).map(str.encode))
 def test_no_bytes_make_a_parser_raise_anything_but_its_own_error(parser: str, body: bytes) -> None:
     told = ""
-    rows: list[PaperRecord | Problem] = []
+    rows: list[Row] = []
     try:
         rows = list(PARSERS[parser](body))
     except SourceError as error:

@@ -6,23 +6,40 @@ Columns of state hold the text of a ``StrEnum`` with a CHECK.
 from service.database.tables.base import Base
 from service.database.tables.delivery import Delivery, DeliveryKind, DeliveryState, Digest
 from service.database.tables.matching import Match, Query, Topic
-from service.database.tables.papers import Edition, Ingest, IngestProblem, Paper, PaperIdentifier, Sighting
+from service.database.tables.papers import (
+    Coverage,
+    CoverageState,
+    Edition,
+    IdentityMeans,
+    Ingest,
+    IngestProblem,
+    Paper,
+    PaperAlias,
+    PaperIdentifier,
+    PaperVersion,
+    Sighting,
+)
 from service.database.tables.subscribers import ConsentEvent, Interest, Reader, ReaderState, Suppression
 
 __all__ = [
     "Base",
     "ConsentEvent",
+    "Coverage",
+    "CoverageState",
     "Delivery",
     "DeliveryKind",
     "DeliveryState",
     "Digest",
     "Edition",
+    "IdentityMeans",
     "Ingest",
     "IngestProblem",
     "Interest",
     "Match",
     "Paper",
+    "PaperAlias",
     "PaperIdentifier",
+    "PaperVersion",
     "Query",
     "Reader",
     "ReaderState",

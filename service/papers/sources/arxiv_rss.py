@@ -16,16 +16,15 @@ from typing import Any, Final
 from lxml import etree
 
 from service.papers.fetch import Fetcher, FetchError
-from service.papers.identity import ARXIV, identifiers
+from service.papers.identity import ARXIV, arxiv_version, identifiers
 from service.papers.record import PaperRecord, Problem, SourceError
 from service.papers.sources import field
 from service.papers.sources.field import RowError
+from service.papers.text import original
 
 NAME: Final = "arxiv"
 
-_ANNOUNCEMENT = re.compile(
-    r"^\s*arXiv:(?P<id>\S+?)(?:v\d+)?\s+Announce Type:\s*(?P<kind>\S+)\s*(?:Abstract:)?\s*", re.DOTALL
-)
+_ANNOUNCEMENT = re.compile(r"^\s*arXiv:(?P<id>\S+)\s+Announce Type:\s*(?P<kind>\S+)\s*(?:Abstract:)?\s*", re.DOTALL)
 _AFFILIATION = re.compile(r"\([^()]*\)")
 _SPACES = {
     "dc": "http://purl.org/dc/elements/1.1/",
@@ -120,17 +119,23 @@ def _record(item: Any) -> PaperRecord:
     if arxiv is None:
         raise RowError("has no arXiv id")
     authors = _authors(item)
+    written_title = _text(item, "title", "atom:title")
+    written_abstract = description[announced.end() :] if announced else description
+    title, abstract = field.title(written_title), field.text(written_abstract)
     return PaperRecord(
         source=NAME,
         identifiers=names,
-        title=field.title(_text(item, "title", "atom:title")),
-        abstract=field.text(description[announced.end() :] if announced else description) or "",
+        title=title,
+        abstract=abstract or "",
         authors=authors,
         author_count=len(authors),
         categories=field.categories(_categories(item)),
         listed_on=_day(_text(item, "pubDate", "atom:published")),
         url=f"https://arxiv.org/abs/{arxiv}",
         pdf_url=f"https://arxiv.org/pdf/{arxiv}",
+        version=arxiv_version(announced["id"] if announced else _text(item, "guid", "atom:id") or ""),
+        original_title=original(written_title, title),
+        original_abstract=original(written_abstract, abstract),
     )
 
 

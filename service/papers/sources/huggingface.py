@@ -18,6 +18,7 @@ from service.papers.identity import identifiers
 from service.papers.record import PaperRecord, Problem, SourceError
 from service.papers.sources import field
 from service.papers.sources.field import RowError
+from service.papers.text import original
 
 NAME: Final = "huggingface"
 _PAGE_ROWS: Final = 100
@@ -80,6 +81,8 @@ def _record(row: Mapping[str, Any]) -> PaperRecord:
         raise RowError("is not a Daily Papers row: it has no paper")
     arxiv = paper.get("id")
     names = identifiers(arxiv=arxiv if isinstance(arxiv, str) else None)
+    title = field.title(paper.get("title") or row.get("title"))
+    abstract = field.text(paper.get("summary") or row.get("summary"))
     listed = paper.get("authors")
     people = [field.mapping(each) for each in listed] if isinstance(listed, list) else []
     authors = field.names([each.get("name") for each in people if each.get("hidden") is not True])
@@ -89,8 +92,8 @@ def _record(row: Mapping[str, Any]) -> PaperRecord:
     return PaperRecord(
         source=NAME,
         identifiers=names,
-        title=field.title(paper.get("title") or row.get("title")),
-        abstract=field.text(paper.get("summary") or row.get("summary")) or "",
+        title=title,
+        abstract=abstract or "",
         tldr=field.text(paper.get("ai_summary"), 2_000),
         authors=authors,
         author_count=len(authors),
@@ -105,4 +108,6 @@ def _record(row: Mapping[str, Any]) -> PaperRecord:
         code_url=field.url(paper.get("githubRepo")),
         project_url=field.url(paper.get("projectPage")),
         withdrawn=bool(paper.get("withdrawnAt")),
+        original_title=original(paper.get("title") or row.get("title"), title),
+        original_abstract=original(paper.get("summary") or row.get("summary"), abstract),
     )

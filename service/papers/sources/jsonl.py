@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import orjson
 
-from service.papers.identity import TITLE, identifiers
+from service.papers.identity import TITLE, arxiv_version, identifiers
 from service.papers.record import Identifier, PaperRecord, Problem
 from service.papers.sources import field, huggingface
 from service.papers.sources.field import RowError
-from service.papers.text import title_key
+from service.papers.text import original, title_key
 
 NAME: Final = "file"
 _LONGEST_LINE: Final = 4_000_000
@@ -47,6 +47,7 @@ def record(row: Mapping[str, Any], source: str = NAME) -> PaperRecord:
         if not key:
             raise RowError("has no identifier, and a title without letters or digits")
         names = (Identifier(TITLE, key),)
+    abstract = field.text(row.get("abstract") or row.get("summary"))
     authors = field.names(row.get("authors"))
     featured_on = field.day(row.get("daily_date"))
     listed_on = featured_on or field.day(row.get("listed")) or field.day(row.get("first_seen"))
@@ -54,7 +55,7 @@ def record(row: Mapping[str, Any], source: str = NAME) -> PaperRecord:
         source=huggingface.NAME if featured_on else source,
         identifiers=names,
         title=title,
-        abstract=field.text(row.get("abstract") or row.get("summary")) or "",
+        abstract=abstract or "",
         tldr=field.text(row.get("tldr") or row.get("ai_summary"), 2_000),
         authors=authors,
         author_count=max(len(authors), field.count(row.get("author_count")) or 0),
@@ -71,6 +72,9 @@ def record(row: Mapping[str, Any], source: str = NAME) -> PaperRecord:
         code_url=field.url(row.get("code") or row.get("github")),
         project_url=field.url(row.get("project")),
         withdrawn=row.get("withdrawn") is True,
+        version=arxiv_version(arxiv) if arxiv else None,
+        original_title=original(row.get("title"), title),
+        original_abstract=original(row.get("abstract") or row.get("summary"), abstract),
     )
 
 
