@@ -7,7 +7,15 @@ from service.database.tables.base import Base
 from service.database.tables.delivery import Delivery, DeliveryKind, DeliveryState, Digest
 from service.database.tables.matching import Match, Query, Topic
 from service.database.tables.papers import Edition, Ingest, IngestProblem, Paper, PaperIdentifier, Sighting
-from service.database.tables.subscribers import ConsentEvent, Interest, Reader, ReaderState, Suppression
+from service.database.tables.returns import ReturnEvent, ReturnKind
+from service.database.tables.subscribers import (
+    ConsentEvent,
+    Interest,
+    Reader,
+    ReaderState,
+    Suppression,
+    SuppressionReason,
+)
 
 __all__ = [
     "Base",
@@ -26,7 +34,10 @@ __all__ = [
     "Query",
     "Reader",
     "ReaderState",
+    "ReturnEvent",
+    "ReturnKind",
     "Sighting",
     "Suppression",
+    "SuppressionReason",
     "Topic",
 ]
