@@ -72,7 +72,7 @@ class Return:
     source: str
     """The door it came through."""
     key: str
-    """Which event of that source this is: the same one twice has the same key."""
+    """Which event this is: the same one twice, by whatever door, has the same key."""
     delivery_id: int | None = None
     reader_id: int | None = None
     email: str | None = None
@@ -151,7 +151,7 @@ def refused_in_conversation(session: Session, settings: Settings, codes: Mapping
         code = status_codes.found_in(codes[delivery_id])
         kind = status_codes.kind_of(code) if code else None
         if code is not None and kind is not None:
-            key = f"{delivery_id} {kind.value}"
+            key = f"smtp {delivery_id}"
             event = Return(kind, "smtp", key, delivery_id=delivery_id, code=code, diagnostic=codes[delivery_id])
             take(session, settings, event)
 
@@ -251,7 +251,7 @@ def _append(
     session: Session, event: Return, reader_id: int, delivery_id: int | None, address_hash: bytes, now: datetime | None
 ) -> bool:
     values: dict[str, object] = {
-        "key": key_of(event.source, event.kind.value, event.key),
+        "key": key_of(event.kind.value, event.key, f"{event.delivery_id} {event.reader_id} {event.email}"),
         "kind": event.kind.value,
         "address_hash": address_hash,
         "reader_id": reader_id,
