@@ -79,6 +79,8 @@ class Inbound:
         return True
 
     async def _taken(self, envelope: Envelope) -> str:
+        # aiosmtpd writes the null path as it was given.
+        sender = (envelope.mail_from or "").strip("<>")
         work = partial(
             take_mail,
             self._database,
@@ -86,7 +88,7 @@ class Inbound:
             envelope.original_content or b"",
             source=SOURCE,
             recipients=tuple(envelope.rcpt_tos),
-            sender=envelope.mail_from,
+            sender=sender,
         )
         try:
             taken: TakenMail = await asyncio.to_thread(work)
@@ -97,7 +99,7 @@ class Inbound:
             return "451 4.3.0 try again later"
         log.info("inbound.mail", outcome=taken.outcome.value, why=taken.why)
         # A person hears that nobody reads this; a bounce is never bounced (RFC 5321, 4.5.5).
-        if taken.outcome is Outcome.UNKNOWN and envelope.mail_from:
+        if taken.outcome is Outcome.UNKNOWN and sender:
             return "550 5.7.1 this address takes reports and requests only, nobody reads it"
         return "250 2.0.0 taken"
 

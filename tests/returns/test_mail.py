@@ -41,8 +41,8 @@ def test_any_bytes_are_survived(content: bytes) -> None:
 
 
 PIECES = [
-    b"\x00", b"\r", b"\n", b"\xff", b"=?", b"?=", b"=?utf-8?b?%%%?=", b"<>", b"@", b";", b'"', b"(" * 3_000, b"\n\n", b"--",
-    b":;,<@>", b"charset*0*=x''y", b"5.1.1.1.1",
+    b"\x00", b"\r", b"\n", b"\xff", b"=?", b"?=", b"=?utf-8?b?%%%?=", b"<>", b"@", b";", b'"', b"(" * 3_000, b"\n\n",
+    b"--", b":;,<@>", b"charset*0*=x''y", b"5.1.1.1.1",
     b"\nContent-Type: multipart/mixed; boundary=\n",
     b"\nContent-Transfer-Encoding: base64\n\n!!!",
     b"\nContent-Type: message/rfc822\n\n",
