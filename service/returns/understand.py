@@ -80,7 +80,7 @@ def understood(
         if signed is not None and signed.purpose is AddressPurpose.UNSUBSCRIBE:
             # No test for automatic mail here: nothing of ours is sent from this address, so nothing answers it, and
             # mail programs mark the unsubscribes that they send by themselves as automatic.
-            return [Return(ReturnKind.UNSUBSCRIBE, source, mail.digest, reader_id=signed.id)]
+            return [Return(ReturnKind.UNSUBSCRIBE, source, _key(mail, signed), reader_id=signed.id)]
         if signed is None and any(_is_subscribe(address, readers) for address in arrived_for):
             return _signup(mail, sender)
     if failures is None and (signed is None or signed.purpose is AddressPurpose.BOUNCE):
@@ -104,7 +104,7 @@ def _bounced(
             Return(
                 failure.kind,
                 source,
-                mail.digest,
+                _key(mail, signed),
                 delivery_id=signed.id,
                 code=failure.code,
                 diagnostic=failure.diagnostic,
@@ -117,7 +117,7 @@ def _bounced(
         Return(
             failure.kind,
             source,
-            f"{mail.digest} {recipient}",
+            _key(mail, recipient),
             email=recipient,
             message_id=message_id,
             unsigned=True,
@@ -132,17 +132,17 @@ def _bounced(
 def _complained(
     mail: Mail, complaint: reports.Complaint, source: str, readers: Readers, signed: SignedAddress | None
 ) -> list[Return] | Nothing:
-    kind, key, said = ReturnKind.COMPLAINT, mail.digest, complaint.feedback_type
+    kind, said = ReturnKind.COMPLAINT, complaint.feedback_type
     about = signed or _signed([complaint.return_path], readers) or _from_links(reports.unsubscribe_links(mail), readers)
     if about is not None and about.purpose is AddressPurpose.BOUNCE:
-        return [Return(kind, source, key, delivery_id=about.id, diagnostic=said)]
+        return [Return(kind, source, _key(mail, about), delivery_id=about.id, diagnostic=said)]
     message_id = reports.original_message_id(mail)
     if about is not None:
-        return [Return(kind, source, key, reader_id=about.id, message_id=message_id, diagnostic=said)]
+        return [Return(kind, source, _key(mail, about), reader_id=about.id, message_id=message_id, diagnostic=said)]
     if message_id is None or not complaint.recipients:
         return Nothing("a complaint that does not say of which mail")
     return [
-        Return(kind, source, f"{key} {email}", email=email, message_id=message_id, unsigned=True, diagnostic=said)
+        Return(kind, source, _key(mail, email), email=email, message_id=message_id, unsigned=True, diagnostic=said)
         for email in dict.fromkeys(complaint.recipients[: reports.MOST_RECIPIENTS])
     ]
 
@@ -165,6 +165,11 @@ def _vacation(mail: Mail) -> bool:
     )
     author = (mail.author or "").lower()
     return marked and not author.startswith(("mailer-daemon", "postmaster"))
+
+
+def _key(mail: Mail, about: SignedAddress | str) -> str:
+    """A mail about somebody is one event, by whatever door it comes and however often."""
+    return f"mail {mail.digest} {about}"
 
 
 def _arrived_for(mail: Mail) -> list[str]:

@@ -151,7 +151,7 @@ def refused_in_conversation(session: Session, settings: Settings, codes: Mapping
         code = status_codes.found_in(codes[delivery_id])
         kind = status_codes.kind_of(code) if code else None
         if code is not None and kind is not None:
-            key = f"smtp {delivery_id}"
+            key = f"smtp {delivery_id} {kind.value}"
             event = Return(kind, "smtp", key, delivery_id=delivery_id, code=code, diagnostic=codes[delivery_id])
             take(session, settings, event)
 
@@ -251,7 +251,7 @@ def _append(
     session: Session, event: Return, reader_id: int, delivery_id: int | None, address_hash: bytes, now: datetime | None
 ) -> bool:
     values: dict[str, object] = {
-        "key": key_of(event.kind.value, event.key, f"{event.delivery_id} {event.reader_id} {event.email}"),
+        "key": key_of(event.key),
         "kind": event.kind.value,
         "address_hash": address_hash,
         "reader_id": reader_id,
