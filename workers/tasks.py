@@ -10,6 +10,7 @@ from service.digests import plan
 from service.doorbell import Task, doorbell
 from service.outbox import rows
 from service.papers import ingest
+from service.returns import imap
 from workers.app import app, settings
 from workers.house import LoggedTask, database, log
 
@@ -62,3 +63,11 @@ def sweep_leases() -> None:
 def prune() -> None:
     """Drop the problems of old ingests."""
     ingest.prune(database())
+
+
+@app.task(name=Task.READ_RETURNS, base=LoggedTask)
+def read_returns() -> None:
+    """Read the mailbox in which bounces and requests arrive."""
+    report = imap.read_mailbox(database(), settings)
+    if report != imap.MailboxReport():
+        log.info("returns.read", **asdict(report))
