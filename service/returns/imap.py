@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import imaplib
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -48,16 +48,10 @@ class MailboxReport:
     """Not moved: to be read again."""
 
 
-def read_mailbox(
-    database: Database,
-    settings: Settings,
-    *,
-    trust: ssl.SSLContext | None = None,
-    after: Callable[[], None] | None = None,
-) -> MailboxReport:
+def read_mailbox(database: Database, settings: Settings) -> MailboxReport:
     """Read what has arrived; does nothing where no mailbox is set. Any number may run at once.
 
-    ``trust`` replaces the system's certificates; ``after`` is called between acting on a mail and moving it.
+    Certificates are checked against the system's, or those of the file that SSL_CERT_FILE names.
 
     Raises :class:`MailboxError`, and :class:`sqlalchemy.exc.SQLAlchemyError` when the database fails; mails not yet
     moved are read again.
@@ -67,7 +61,7 @@ def read_mailbox(
     counts = dict.fromkeys(Outcome, 0)
     left = 0
     try:
-        with _opened(settings.imap_url, trust) as box:
+        with _opened(settings.imap_url) as box:
             for folder in (DONE, OTHER):
                 if not box.folder.exists(folder):
                     box.folder.create(folder)
@@ -82,8 +76,6 @@ def read_mailbox(
                 except TooMany:
                     left += 1
                     continue
-                if after is not None:
-                    after()
                 box.move(uid, OTHER if taken.outcome is Outcome.UNKNOWN else DONE)
                 counts[taken.outcome] += 1
                 log.info("imap.mail", outcome=taken.outcome.value, why=taken.why)
@@ -96,12 +88,12 @@ def read_mailbox(
 
 
 @contextmanager
-def _opened(imap_url: str, trust: ssl.SSLContext | None) -> Iterator[BaseMailBox]:
+def _opened(imap_url: str) -> Iterator[BaseMailBox]:
     url = urlsplit(imap_url)
     host = url.hostname or ""
     box: BaseMailBox
     if url.scheme == "imaps":
-        context = trust or ssl.create_default_context()
+        context = ssl.create_default_context()
         box = MailBox(host, url.port or 993, timeout=TIMEOUT_SECONDS, ssl_context=context)
     else:
         box = MailBoxUnencrypted(host, url.port or 143, timeout=TIMEOUT_SECONDS)

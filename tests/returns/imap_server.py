@@ -26,7 +26,8 @@ USER, PASSWORD = "returns", "a-password-of-the-tests"
 @dataclass(frozen=True)
 class Dovecot:
     port: int
-    trust: ssl.SSLContext
+    authority: Path
+    """The certificate that vouches for it."""
 
     @property
     def url(self) -> str:
@@ -60,7 +61,8 @@ class Dovecot:
 
     @contextmanager
     def _opened(self) -> Iterator[imaplib.IMAP4_SSL]:
-        with imaplib.IMAP4_SSL("localhost", self.port, ssl_context=self.trust, timeout=10) as box:
+        trust = ssl.create_default_context(cafile=str(self.authority))
+        with imaplib.IMAP4_SSL("localhost", self.port, ssl_context=trust, timeout=10) as box:
             box.login(USER, PASSWORD)
             yield box
 
@@ -118,7 +120,7 @@ def dovecot(folder: Path) -> Iterator[Dovecot]:
         shutil.chown(folder / "mail", owner)
     process = subprocess.Popen([program, "-F", "-c", str(configuration)])
     try:
-        server = Dovecot(port, ssl.create_default_context(cafile=str(authority)))
+        server = Dovecot(port, authority)
         _wait(server, folder / "log", process)
         yield server
     finally:
