@@ -114,7 +114,7 @@ def add_confirmed(session: Session, settings: Settings, signup: Signup, *, now: 
     """Enter a reader whose consent the operator holds: active at once, no mail; a known one gets these interests."""
     address = addresses.parse(signup.email)
     _check(signup.preferences)
-    if suppression.contains(session, addresses.hashed(settings, address.key)):
+    if not suppression.passed(session, addresses.hashed(settings, address.key)):
         raise AccountError(f"{address.email} is suppressed (bounce or complaint): it must not be mailed")
     reader = _locked(session, settings, address, signup.preferences)
     _prefer(reader, settings, signup.preferences)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import grp
 import imaplib
 import os
 import shutil
@@ -82,7 +83,9 @@ def dovecot(folder: Path) -> Iterator[Dovecot]:
     owner = "nobody" if root else getpass.getuser()
     (folder / "passwords").write_text(f"{USER}:{{PLAIN}}{PASSWORD}\n")
     configuration = folder / "dovecot.conf"
-    internal = "" if root else f"default_internal_user = {owner}\ndefault_login_user = {owner}\n"
+    users = ("default_internal_user", "default_login_user") if not root else ()
+    internal = "".join(f"{user} = {owner}\n" for user in users)
+    internal += "" if root else f"default_internal_group = {grp.getgrgid(os.getgid()).gr_name}\n"
     configuration.write_text(f"""
         base_dir = {folder}/run
         log_path = {folder}/log

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from sqlalchemy import func, select
 
@@ -83,6 +85,18 @@ def test_without_a_signed_address_the_message_id_proves_it(mailed: MailedReader,
     assert mailed.suppressed is None
     assert take(mailed, content).outcome is Outcome.TAKEN
     assert mailed.suppressed is HARD
+
+
+def test_one_mail_by_two_doors_at_the_same_moment_counts_once(mailed: MailedReader) -> None:
+    content = mailed.mail("gmail-over-quota")
+
+    def through(door: str) -> TakenMail:
+        return take(mailed, content, mailed.return_address, source=door)
+
+    with ThreadPoolExecutor(4) as hands:
+        taken = list(hands.map(through, ["inbound", "imap"] * 4))
+    assert {each.outcome for each in taken} == {Outcome.TAKEN}
+    assert sorted(each.why for each in taken) == ["known"] * 7 + ["recorded"]
 
 
 def test_a_forged_return_address_is_worth_nothing(mailed: MailedReader) -> None:
