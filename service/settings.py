@@ -102,6 +102,8 @@ class Settings(BaseSettings):
     inbound_host: str = "127.0.0.1"
     inbound_port: int = Field(default=2525, ge=1, le=65535)
     inbound_protocol: Literal["smtp", "lmtp"] = "smtp"
+    inbound_tls_certificate: Path | None = None
+    """PEM file, the chain and its key: then STARTTLS is offered to those who send to us."""
     inbound_largest_bytes: int = Field(default=4 * 1024 * 1024, ge=65_536)
     """Of one mail that comes back. Larger ones are refused, in a mailbox put aside."""
     imap_url: str | None = None

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import structlog
 from aiosmtpd.lmtp import LMTP
@@ -107,21 +108,24 @@ class Inbound:
 class _Conversation(SMTP):
     """aiosmtpd's, with a limit on how many there are at once."""
 
-    open_now = 0
+    open_now: ClassVar[set[int]] = set()
+    _turned_away = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if _Conversation.open_now >= MOST_CONNECTIONS and isinstance(transport, asyncio.Transport):
+        """Called again, for the same conversation, when STARTTLS has put encryption below it."""
+        known = id(self) in self.open_now
+        if not known and len(self.open_now) >= MOST_CONNECTIONS and isinstance(transport, asyncio.Transport):
             transport.write(b"421 4.3.2 too many connections, try again later\r\n")
             transport.close()
             self._turned_away = True
             return
-        _Conversation.open_now += 1
+        self.open_now.add(id(self))
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
-        if getattr(self, "_turned_away", False):
+        if self._turned_away:
             return
-        _Conversation.open_now -= 1
+        self.open_now.discard(id(self))
         super().connection_lost(error)
 
 
@@ -138,6 +142,7 @@ async def listening(
         raise SettingsError(
             "PAPERROUND_RETURN_DOMAIN is missing: name the domain whose mail comes here, as docs/returns.md tells"
         )
+    encryption = _encryption(settings)
     # aiosmtpd logs each command, addresses included.
     logging.getLogger("mail.log").setLevel(logging.CRITICAL)
     inbound = Inbound(database, settings)
@@ -151,6 +156,7 @@ async def listening(
             ident="Paperround",
             timeout=IDLE_SECONDS,
             enable_SMTPUTF8=True,
+            tls_context=encryption,
             command_call_limit={"DATA": LONGEST_CONVERSATION, "*": 4 * LONGEST_CONVERSATION},
         )
 
@@ -163,6 +169,20 @@ async def listening(
         yield bound
     finally:
         server.close()
+
+
+def _encryption(settings: Settings) -> ssl.SSLContext | None:
+    if settings.inbound_tls_certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.inbound_tls_certificate)
+    except OSError as error:
+        raise SettingsError(
+            f"PAPERROUND_INBOUND_TLS_CERTIFICATE cannot be used ({error.strerror or type(error).__name__}): name a PEM"
+            " file with the chain and its key"
+        ) from error
+    return context
 
 
 def serve_forever(database: Database, settings: Settings) -> None:

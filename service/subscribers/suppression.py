@@ -65,11 +65,8 @@ def among(session: Session, address_hashes: Iterable[bytes]) -> set[bytes]:
     """Those of the hashes that are suppressed, and not on trial."""
     # One array, not a parameter each: lists of ten thousands are asked for.
     barred = or_(Suppression.trial_until.is_(None), Suppression.trial_until <= func.now())
-    return set(
-        session.scalars(
-            select(Suppression.address_hash).where(Suppression.address_hash == func.any(list(address_hashes)), barred)
-        )
-    )
+    asked = Suppression.address_hash == func.any(list(address_hashes))
+    return set(session.scalars(select(Suppression.address_hash).where(asked, barred)))
 
 
 def try_again(session: Session, address_hash: bytes, *, now: datetime | None = None) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import smtplib
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from service.settings import Settings, SettingsError
 from service.subscribers import returned
 from service.subscribers.return_addresses import ReturnAddresses
 from tests import factories
+from tests.delivery.certificates import server_certificate
 from tests.delivery.servers import serving
 from tests.returns.conftest import ADA, MAILS, MailedReader
 
@@ -144,6 +147,23 @@ def test_too_many_conversations_at_once_are_asked_to_come_later(
         assert first.noop()[0] == 250
     with listening(mailed.database, receiving) as port, smtplib.SMTP("127.0.0.1", port, timeout=10) as after:
         assert after.noop()[0] == 250
+
+
+def test_encryption_is_offered_where_there_is_a_certificate(
+    mailed: MailedReader, receiving: Settings, tmp_path: Path
+) -> None:
+    _, authority = server_certificate(tmp_path, names=("127.0.0.1",))
+    encrypted = receiving.model_copy(update={"inbound_tls_certificate": tmp_path / "server.pem"})
+    with listening(mailed.database, encrypted) as port, smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
+        client.starttls(context=ssl.create_default_context(cafile=str(authority)))
+        client.sendmail("", [mailed.return_address], mailed.mail("postfix-unknown-user"))
+    assert mailed.suppressed is SuppressionReason.HARD_BOUNCE
+    broken = receiving.model_copy(update={"inbound_tls_certificate": authority})
+    with (
+        pytest.raises(SettingsError, match="PAPERROUND_INBOUND_TLS_CERTIFICATE"),
+        listening_now(mailed.database, broken),
+    ):
+        pass
 
 
 def test_without_a_return_domain_it_does_not_start(database: Database, settings: Settings) -> None:
