@@ -15,12 +15,17 @@ from sqlalchemy import Label, func, label, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.database import Database, DatabaseError, migrations
-from service.database.tables import Delivery, DeliveryState, Ingest
+from service.database.tables import Delivery, DeliveryState, Ingest, ReturnKind
 from service.delivery import relay
 from service.papers import coverage
 from service.settings import Settings, SettingsError
+from service.subscribers import returned
 
 _LOW_DISK_BYTES = 1 << 30
+_FEW_RETURNS = 3
+"""Refusals or complaints in a day that prove nothing."""
+_REFUSALS_BORNE = 0.02
+_COMPLAINTS_BORNE = 0.003
 _STALE = timedelta(hours=26)
 """A source not read for longer than this has missed a day."""
 
@@ -123,7 +128,7 @@ def _database(database: Database, settings: Settings) -> Iterator[Finding]:
         yield Finding("migrations", Verdict.FAILURE, f"{len(waiting)} not applied: run `paperround migrate`")
         return
     yield Finding("migrations", Verdict.OK, "all applied")
-    checks: tuple[Callable[[Database, Settings], Iterator[Finding]], ...] = (_sources, _coverage, _outbox)
+    checks: tuple[Callable[[Database, Settings], Iterator[Finding]], ...] = (_sources, _coverage, _outbox, _returns)
     for check in checks:
         try:
             yield from check(database, settings)
@@ -170,3 +175,22 @@ def _outbox(database: Database, _: Settings) -> Iterator[Finding]:
         yield Finding("outbox", Verdict.WARNING, f"{count} waiting, some for over an hour: {remedy}")
     else:
         yield Finding("outbox", Verdict.OK, f"{count} waiting")
+
+
+def _returns(database: Database, _settings: Settings) -> Iterator[Finding]:
+    since = datetime.now(UTC) - timedelta(days=1)
+    sent_since = select(func.count()).where(Delivery.state == DeliveryState.SENT, Delivery.settled_at >= since)
+    with database.transaction() as session:
+        counts = returned.counts(session, since)
+        sent = session.scalars(sent_since).one()
+    refusals, complaints = counts.get(ReturnKind.REFUSAL, 0), counts.get(ReturnKind.COMPLAINT, 0)
+    seen = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items())) or "nothing"
+    seen = f"{seen} came back in a day, {sent} sent"
+    if refusals >= _FEW_RETURNS and refusals > sent * _REFUSALS_BORNE:
+        remedy = "servers refuse our name or content; read `paperround readers show` of one, check SPF, DKIM and DMARC"
+        yield Finding("returns", Verdict.WARNING, f"{seen}: {remedy}")
+    elif complaints >= _FEW_RETURNS and complaints > sent * _COMPLAINTS_BORNE:
+        remedy = "above 0.3 % large providers put everything into spam; see who was subscribed, and how"
+        yield Finding("returns", Verdict.WARNING, f"{seen}: {remedy}")
+    else:
+        yield Finding("returns", Verdict.OK, seen)

@@ -36,6 +36,7 @@ class Task(StrEnum):
     SEND_DUE = "send.due"
     SWEEP_LEASES = "housekeeping.sweep_leases"
     PRUNE = "housekeeping.prune"
+    READ_RETURNS = "housekeeping.read_returns"
 
     @property
     def queue(self) -> Queue:

@@ -7,6 +7,7 @@ secrets are made on first use. *Production*: servers are named by URLs, and noth
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from email.utils import parseaddr
 from functools import cached_property
@@ -95,6 +96,37 @@ class Settings(BaseSettings):
     uncertain: Literal["repeat", "drop"] = "repeat"
     """What to do with a message whose final reply was lost (RFC 1047): send it again, same Message-ID, or not."""
 
+    # What comes back (docs/returns.md)
+    return_domain: str = ""
+    """Domain whose mail comes to us: bounces, mailto: unsubscribes, subscribe@. Empty: bounces go to ``sender``."""
+    inbound_host: str = "127.0.0.1"
+    inbound_port: int = Field(default=2525, ge=1, le=65535)
+    inbound_protocol: Literal["smtp", "lmtp"] = "smtp"
+    inbound_tls_certificate: Path | None = None
+    """PEM file, the chain and its key: then STARTTLS is offered to those who send to us."""
+    inbound_largest_bytes: int = Field(default=4 * 1024 * 1024, ge=65_536)
+    """Of one mail that comes back. Larger ones are refused, in a mailbox put aside."""
+    imap_url: str | None = None
+    """``imaps://user:password@host[:993]/FOLDER`` where returns arrive; ``imap://`` on this machine only."""
+    imap_minutes: int = Field(default=5, ge=1, le=1440)
+    """Between two readings of that mailbox by the scheduler."""
+    soft_bounce_limit: int = Field(default=4, ge=1)
+    """Soft bounces, none delivered between, after which an address is suppressed,"""
+    soft_bounce_days: int = Field(default=3, ge=1)
+    """if they fell on at least so many different days."""
+    subscribe_mails_per_hour: int = Field(default=60, ge=0)
+    """Sign-ups by mail taken in an hour, all senders together; 0: none are taken."""
+    ses_topic_arn: str = ""
+    """The SNS topic of an SES account; its notifications are taken at /hooks/ses."""
+    postmark_hook_login: SecretStr | None = None
+    """``user:password`` with which Postmark calls /hooks/postmark."""
+    sendgrid_hook_key: str = ""
+    """SendGrid's verification key (public, base64) of the signed event webhook at /hooks/sendgrid."""
+    mailgun_hook_key: SecretStr | None = None
+    """Mailgun's HTTP webhook signing key, for /hooks/mailgun."""
+    hook_window_hours: float = Field(default=24.0, gt=0)
+    """A signed call older than this is refused. Providers try again for up to a day."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("site_url", "huggingface_url", "arxiv_rss_url")
@@ -122,6 +154,34 @@ class Settings(BaseSettings):
         if value and (urlsplit(value).scheme not in ("smtp", "smtps") or not urlsplit(value).hostname):
             raise ValueError("must look like smtp://user:password@host:587 or smtps://host")
         return value or None
+
+    @field_validator("return_domain")
+    @classmethod
+    def _domain(cls, value: str) -> str:
+        if value and not re.fullmatch(
+            r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", value.lower()
+        ):
+            raise ValueError("must be a domain such as returns.papers.example (A-labels, no @)")
+        return value.lower()
+
+    @field_validator("imap_url")
+    @classmethod
+    def _imap(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        url = urlsplit(value)
+        if url.scheme not in ("imap", "imaps") or not url.hostname or not url.username or not url.password:
+            raise ValueError("must look like imaps://user:password@host/INBOX")
+        if url.scheme == "imap" and url.hostname not in ("localhost", "127.0.0.1", "::1"):
+            raise ValueError("imap:// would send the password in clear: use imaps://")
+        return value
+
+    @field_validator("postmark_hook_login")
+    @classmethod
+    def _login(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and value.get_secret_value() and ":" not in value.get_secret_value():
+            raise ValueError("must look like user:password")
+        return value if value is not None and value.get_secret_value() else None
 
     @field_validator("sender")
     @classmethod

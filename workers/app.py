@@ -51,7 +51,9 @@ app.conf.update(
             Task.SEND_DUE: 5.0,
             Task.SWEEP_LEASES: 30.0,
             Task.PRUNE: 3600.0,
+            Task.READ_RETURNS: settings.imap_minutes * 60.0 if settings.imap_url else 0.0,
         }.items()
+        if seconds
     },
 )
 

@@ -10,6 +10,7 @@ from service.digests import plan
 from service.doorbell import Task, doorbell
 from service.outbox import rows
 from service.papers import coverage, ingest
+from service.returns import imap
 from workers.app import app, settings
 from workers.house import LoggedTask, database, log
 
@@ -67,3 +68,11 @@ def prune() -> None:
     for late in overdue:
         log.warning("coverage.overdue", source=late.source, days=len(late.days), oldest=late.days[0].isoformat(),
                     error=late.error)  # fmt: skip
+
+
+@app.task(name=Task.READ_RETURNS, base=LoggedTask)
+def read_returns() -> None:
+    """Read the mailbox in which bounces and requests arrive."""
+    report = imap.read_mailbox(database(), settings)
+    if report != imap.MailboxReport():
+        log.info("returns.read", **asdict(report))

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from service import __version__
-from service.cli import doctor, papers, processes, readers, topics
+from service.cli import doctor, papers, processes, readers, suppressions, topics
 from service.cli.door import USER_ERRORS, complain
 
 app = typer.Typer(
@@ -23,9 +23,18 @@ app.command()(papers.coverage)
 app.command("round")(papers.run_round)
 app.command()(papers.preview)
 app.add_typer(readers.app, name="readers")
+app.add_typer(suppressions.app, name="suppressions")
 app.command()(topics.topics)
+app.command("read-returns")(processes.read_returns)
 app.command()(doctor.doctor)
-for process in (processes.web, processes.worker, processes.beat, processes.mailbox, processes.migrate):
+for process in (
+    processes.web,
+    processes.worker,
+    processes.beat,
+    processes.inbound,
+    processes.mailbox,
+    processes.migrate,
+):
     app.command(rich_help_panel="Single processes, for a larger installation")(process)
 
 

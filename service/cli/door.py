@@ -16,6 +16,7 @@ from service.delivery.mailbox import Mailbox
 from service.matching.language import QueryError
 from service.papers.record import SourceError
 from service.readiness import open_ready
+from service.returns.imap import MailboxError
 from service.rounds import Tell
 from service.settings import Settings, SettingsError, load
 from service.subscribers.accounts import AccountError
@@ -34,6 +35,7 @@ USER_ERRORS: tuple[type[Exception], ...] = (
     AddressError,
     CatalogueError,
     InterestError,
+    MailboxError,
     ScheduleError,
     UpError,
 )

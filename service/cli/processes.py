@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from service import logs
-from service.cli.door import console
+from service.cli.door import console, opened, print_json
+from service.cli.papers import Json
 from service.database import Database
 from service.delivery.mailbox import Mailbox
 from service.doorbell import Queue
 from service.readiness import open_ready, prepare
-from service.settings import load
+from service.returns import imap
+from service.returns import inbound as listener
+from service.settings import SettingsError, load
 from service.up import house
 from service.web.server import serve
 
@@ -51,6 +55,36 @@ def beat() -> None:
     folder = settings.home / "run"
     folder.mkdir(parents=True, exist_ok=True)
     _celery("beat", "--schedule", str(folder / "beat-schedule"))
+
+
+def inbound() -> None:
+    """Listen for what comes back: bounces, complaints, requests by mail (docs/returns.md)."""
+    settings = load()
+    logs.configure(settings)
+    with open_ready(settings, own=False) as database:
+        try:
+            listener.serve_forever(database, settings)
+        except OSError as error:
+            raise SettingsError(
+                f"port {settings.inbound_port} on {settings.inbound_host} cannot be used ({error.strerror}):"
+                " set PAPERROUND_INBOUND_PORT or PAPERROUND_INBOUND_HOST"
+            ) from error
+
+
+def read_returns(json: Json = False) -> None:
+    """Read the mailbox of PAPERROUND_IMAP_URL now, as the schedule does."""
+    with opened() as (settings, database):
+        if settings.imap_url is None:
+            raise SettingsError("PAPERROUND_IMAP_URL is missing: name the mailbox, as docs/returns.md tells")
+        report = imap.read_mailbox(database, settings)
+    if json:
+        print_json(asdict(report))
+    else:
+        console.print(
+            f"{report.taken} taken, {report.ignored} without need for action, {report.unknown} put aside for a person,"
+            f" {report.left} left for the next time",
+            highlight=False,
+        )
 
 
 def mailbox() -> None:

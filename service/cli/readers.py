@@ -6,13 +6,14 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.orm import Session
 
 from service.cli.door import complain, console, opened, print_json
 from service.cli.papers import Json
 from service.doorbell import Task, doorbell
-from service.subscribers import accounts, interests
+from service.subscribers import accounts, addresses, interests, returned, suppression
 from service.subscribers.accounts import AccountError, Preferences, ReaderView, Signup
 from service.subscribers.consent import Visit
 
@@ -82,18 +83,32 @@ def add(
 
 @app.command()
 def show(email: str, json: Json = False) -> None:
-    """One reader: state, schedule, interests."""
-    with opened() as (_, database), database.transaction() as session:
+    """One reader: state, schedule, interests, what came back."""
+    with opened() as (settings, database), database.transaction() as session:
         reader = _found(session, email)
         followed = interests.of(session, reader.id)
+        returns = returned.of(session, reader.id)
+        barred = suppression.find(session, addresses.hashed(settings, addresses.parse(email).key))
     if json:
-        print_json({**asdict(reader), "interests": [asdict(each) for each in followed]})
+        more = {
+            "interests": [asdict(each) for each in followed],
+            "suppressed": barred.reason if barred else None,
+            "returns": [asdict(each) for each in returns],
+        }
+        print_json({**asdict(reader), **more})
         return
     console.print(f"{reader.email}: {reader.state}, at {reader.hour}:00 {reader.timezone}", markup=False)
     table = Table("", "interest", "query", box=None)
     for each in followed:
         table.add_row("mutes" if each.muted else "follows", each.label, each.canonical)
     console.print(table)
+    if barred is not None:
+        console.print(f"Suppressed since {barred.at:%Y-%m-%d}: {barred.reason} {barred.detail}", markup=False)
+    if returns:
+        back = Table("came back (UTC)", "kind", "code", "by", "words", box=None)
+        for event in returns:
+            back.add_row(f"{event.at:%Y-%m-%d %H:%M}", event.kind, event.code, event.source, escape(event.diagnostic))
+        console.print(back)
 
 
 @app.command()

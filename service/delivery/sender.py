@@ -25,11 +25,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
 
 import structlog
-from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from service.database import Database
-from service.database.tables import Delivery, DeliveryState, Reader
+from service.database.tables import DeliveryState
 from service.delivery import relay
 from service.delivery.composing import Composes, compose
 from service.delivery.decisions import Decisions
@@ -41,7 +40,7 @@ from service.digests.compose import Composed, Composer
 from service.outbox import rows
 from service.outbox.claims import Claim, Outcome
 from service.settings import Settings
-from service.subscribers import addresses, suppression
+from service.subscribers import returned
 
 log = structlog.get_logger(__name__)
 
@@ -269,14 +268,5 @@ class _Run:
                 return
 
     def _suppress(self, codes: dict[int, str]) -> None:
-        readers = (
-            select(Delivery.id, Reader.address_key)
-            .join(Reader, Reader.id == Delivery.reader_id)
-            .where(Delivery.id.in_(codes))
-        )
         with self._database.transaction() as session:
-            for delivery_id, key in session.execute(readers).all():
-                suppression.add(
-                    session, addresses.hashed(self._settings, key), reason="hard bounce", detail=codes[delivery_id]
-                )
-                log.info("send.suppressed", delivery=delivery_id, codes=codes[delivery_id])
+            returned.refused_in_conversation(session, self._settings, codes)

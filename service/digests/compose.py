@@ -31,6 +31,7 @@ from service.outbox.claims import Claim
 from service.papers import archive
 from service.settings import Settings
 from service.subscribers import addresses, schedule, suppression
+from service.subscribers.return_addresses import ReturnAddresses
 from service.subscribers.tokens import Links
 
 SITE_NAME: Final = "Paperround"
@@ -103,6 +104,7 @@ class Composer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._links = Links(settings)
+        self._returns = ReturnAddresses(settings)
         self._templates = templates()
         self._sender = Sender(
             name=settings.sender_name,
@@ -175,12 +177,10 @@ class Composer:
             date=now,
             stream=claim.kind.value,
             one_click_url=self._links.unsubscribe(reader.id) if listed else None,
+            unsubscribe_address=self._returns.unsubscribe(reader.id) if listed else None,
         )
         content = message.assembled(self._sender, headers, parts.text, parts.html)
-        return Composed(claim.delivery_id, self._envelope_sender(), recipient, content)
-
-    def _envelope_sender(self) -> str:
-        return self._settings.sender_address
+        return Composed(claim.delivery_id, self._returns.bounce(claim.delivery_id), recipient, content)
 
     # ---- digests -----------------------------------------------------------------------------------------------------
 

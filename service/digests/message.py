@@ -63,6 +63,8 @@ class Headers:
     """The kind of mail, for Feedback-ID: counts complaints by kind, tells nothing of the reader."""
     one_click_url: str | None = None
     """Where a POST unsubscribes; None for mails that are not part of the list."""
+    unsubscribe_address: str | None = None
+    """With ``one_click_url``: where a mail unsubscribes too."""
 
 
 def assembled(sender: Sender, headers: Headers, text: Iterable[bytes], html: Iterable[bytes]) -> bytes:
@@ -85,8 +87,10 @@ def _head(sender: Sender, headers: Headers) -> bytes:
         "Auto-Submitted: auto-generated",
     ]
     if headers.one_click_url is not None:
+        by_mail = headers.unsubscribe_address
         lines += [
-            f"List-Unsubscribe: <{_clean(headers.one_click_url)}>",
+            f"List-Unsubscribe: <{_clean(headers.one_click_url)}>"
+            + (f",\r\n <mailto:{_clean(by_mail)}?subject=unsubscribe>" if by_mail is not None else ""),
             "List-Unsubscribe-Post: List-Unsubscribe=One-Click",
         ]
     lines += [

@@ -85,7 +85,7 @@ def subscribe(session: Session, settings: Settings, signup: Signup, *, now: date
     - unknown or unsubscribed: pending, with these interests, and a confirmation;
     - pending: these interests, and a confirmation unless one went out in the last ten minutes;
     - active: nothing changes (anybody could be asking); a mail with the preferences link, at most one an hour;
-    - suppressed: nothing is queued.
+    - suppressed: nothing is queued, unless a bounce is a day old: then one confirmation tries the address again.
 
     Raises AddressError, QueryError, InterestError, ScheduleError; then nothing has changed.
     """
@@ -93,13 +93,14 @@ def subscribe(session: Session, settings: Settings, signup: Signup, *, now: date
     address = addresses.parse(signup.email)
     _check(signup.preferences)
     reader = _locked(session, settings, address, signup.preferences)
-    suppressed = suppression.contains(session, addresses.hashed(settings, address.key))
+    suppressed = not suppression.try_again(session, addresses.hashed(settings, address.key), now=moment)
     if reader.state == ReaderState.ACTIVE:
         if not suppressed and not _recently(session, reader.id, DeliveryKind.SIGN_IN, moment - SIGN_IN_PAUSE):
             _write_to(session, settings, reader.id, DeliveryKind.SIGN_IN, moment)
         return reader.id
     _prefer(reader, settings, signup.preferences)
     reader.state = ReaderState.PENDING
+    reader.confirmed_at = None
     reader.next_digest_at = None
     session.flush()
     interests.replace(session, reader.id, signup.wishes)
@@ -113,7 +114,7 @@ def add_confirmed(session: Session, settings: Settings, signup: Signup, *, now: 
     """Enter a reader whose consent the operator holds: active at once, no mail; a known one gets these interests."""
     address = addresses.parse(signup.email)
     _check(signup.preferences)
-    if suppression.contains(session, addresses.hashed(settings, address.key)):
+    if not suppression.passed(session, addresses.hashed(settings, address.key)):
         raise AccountError(f"{address.email} is suppressed (bounce or complaint): it must not be mailed")
     reader = _locked(session, settings, address, signup.preferences)
     _prefer(reader, settings, signup.preferences)
@@ -131,13 +132,15 @@ def confirm(
 ) -> ReaderView:
     """The reader said yes: active from now, the first digest due at their next slot. Twice is as good as once.
 
-    Raises :class:`AccountError` for a reader who is gone or has unsubscribed since: an old mail must not bring back
-    what its reader ended.
+    Raises :class:`AccountError` for a reader who is gone, or has unsubscribed or bounced since: an old mail must not
+    bring back what its reader, or the end of their address, ended.
     """
     reader = _known(session, reader_id)
     if reader.state == ReaderState.UNSUBSCRIBED:
         raise AccountError("this subscription was ended: subscribe again on the site")
     if reader.state == ReaderState.PENDING:
+        if not suppression.passed(session, addresses.hashed(settings, reader.address_key)):
+            raise AccountError("mail to this address came back: subscribe again on the site")
         _activate(session, settings, reader, now or datetime.now(UTC))
         _record(session, settings, reader, ConsentKind.CONFIRMED, consent.CONFIRM_WORDING, visit)
     return _view(reader)
@@ -153,6 +156,18 @@ def unsubscribe(session: Session, settings: Settings, reader_id: int, visit: Vis
     session.flush()
     rows.cancel_for_reader(session, reader_id, "unsubscribed")
     _record(session, settings, reader, ConsentKind.UNSUBSCRIBED, consent.UNSUBSCRIBE_WORDING, visit)
+
+
+def resume(session: Session, address_key: str, *, now: datetime | None = None) -> None:
+    """Put a reader back into the rounds whom a bounce took out; does nothing for one who never confirmed or left."""
+    statement = select(Reader).where(
+        Reader.address_key == address_key, Reader.state == ReaderState.PENDING, Reader.confirmed_at.is_not(None)
+    )
+    reader = session.scalar(statement.with_for_update())
+    if reader is not None:
+        reader.state = ReaderState.ACTIVE
+        _reschedule(reader, now or datetime.now(UTC))
+        session.flush()
 
 
 def update(

@@ -16,6 +16,7 @@ SUBSCRIBE_WORDING: Final = (
 """Shown beside the subscribe button; what is shown is what is recorded. A change here is a new wording by itself."""
 CONFIRM_WORDING: Final = "Yes, send me my papers."
 UNSUBSCRIBE_WORDING: Final = "Unsubscribe"
+MAIL_WORDING: Final = "A mail to the subscribe address."
 OPERATOR_WORDING: Final = "Entered by the operator, who holds the reader's consent."
 
 _LONGEST_USER_AGENT = 300

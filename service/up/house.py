@@ -82,10 +82,13 @@ def up(settings: Settings, tell: Callable[[str], None]) -> None:
 
 
 def _programs(settings: Settings) -> list[Program]:
-    """Children in the order of their start. The mailbox only where no relay is named."""
+    """Children in the order of their start. The local mailbox only where no relay is named, the listener only where
+    mail comes back and is not read from a mailbox elsewhere."""
     command = [sys.executable, "-m", "service.cli"]
     programs = [Program("web", [*command, "web"]), Program("worker", [*command, "worker"], grace_seconds=20.0)]
     programs.append(Program("beat", [*command, "beat"]))
+    if settings.return_domain and settings.imap_url is None:
+        programs.append(Program("inbound", [*command, "inbound"]))
     if settings.smtp_url is None:
         programs.insert(0, Program("mailbox", [*command, "mailbox"]))
     return programs

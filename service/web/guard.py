@@ -11,6 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_BODY: Final = 256 * 1024
 """Bytes of a posted form."""
+LARGEST_CALL: Final = 2 * 1024 * 1024
+"""Bytes of a provider's call, which brings many events at once."""
 
 CONTENT_SECURITY_POLICY: Final = "; ".join(
     (
@@ -43,12 +45,13 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers, path = Headers(scope=scope), str(scope["path"])
+        largest = LARGEST_CALL if path.startswith("/hooks/") else LARGEST_BODY
         if scope["method"] not in _SAFE:
             if not path.startswith("/unsubscribe/") and _foreign(headers):
                 await PlainTextResponse("This form belongs to another site.\n", 403)(scope, receive, send)
                 return
             length = headers.get("content-length", "0")
-            if not length.isdigit() or int(length) > LARGEST_BODY:
+            if not length.isdigit() or int(length) > largest:
                 await PlainTextResponse("That is too much for a form.\n", 413)(scope, receive, send)
                 return
         received = 0
@@ -58,7 +61,7 @@ class Guard:
             message = await receive()
             received += len(message.get("body", b""))
             # A body without a length that goes on and on: the rest is not read.
-            return {"type": "http.disconnect"} if received > LARGEST_BODY else message
+            return {"type": "http.disconnect"} if received > largest else message
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -252,3 +252,14 @@ def _threaded(start: Callable[[], Coroutine[Any, Any, asyncio.Server]]) -> Itera
     finally:
         ends["loop"].call_soon_threadsafe(ends["stop"].set)
         thread.join(5)
+
+
+@contextmanager
+def serving(conversation: Callable[[], SMTP]) -> Iterator[int]:
+    """An SMTP server of a test's own making; its port."""
+
+    async def start() -> asyncio.Server:
+        return await asyncio.get_running_loop().create_server(conversation, "127.0.0.1", 0)
+
+    with _threaded(start) as port:
+        yield port

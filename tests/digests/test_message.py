@@ -47,6 +47,15 @@ def test_a_message_has_every_header_a_list_mail_owes() -> None:
     assert [part.get_content_type() for part in mail.iter_parts()] == ["text/plain", "text/html"]
 
 
+def test_unsubscribing_by_mail_is_offered_behind_one_click() -> None:
+    mail = built(unsubscribe_address="u+token@returns.papers.example")
+    assert mail["List-Unsubscribe"] == (
+        "<https://papers.example/unsubscribe/x>, <mailto:u+token@returns.papers.example?subject=unsubscribe>"
+    )
+    assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert built(one_click_url=None, unsubscribe_address="u+token@x.example")["List-Unsubscribe"] is None
+
+
 def test_a_mail_that_is_not_of_the_list_offers_no_unsubscribe() -> None:
     assert built(one_click_url=None)["List-Unsubscribe"] is None
 
@@ -57,7 +66,7 @@ def test_any_subject_arrives_as_written(text: str) -> None:
     assert " ".join(str(built(subject=text)["Subject"]).split()) == " ".join(text.split())
 
 
-@pytest.mark.parametrize("field", ["recipient", "subject", "message_id", "one_click_url"])
+@pytest.mark.parametrize("field", ["recipient", "subject", "message_id", "one_click_url", "unsubscribe_address"])
 @pytest.mark.parametrize("break_", ["\r", "\n", "\r\n", "\x00"])
 def test_a_line_break_in_a_header_is_refused(field: str, break_: str) -> None:
     with pytest.raises(HeaderError):

@@ -150,7 +150,7 @@ def test_a_suppressed_address_gets_no_mail_at_all(database: Database, settings: 
     with database.transaction() as session:
         digest = addresses.hashed(settings, addresses.parse("ada@example.org").key)
         suppression.add(session, digest, reason="complaint")
-        suppression.add(session, digest, reason="another")
+        suppression.add(session, digest, reason="hard bounce")
     subscribe(database, settings)
     assert kinds(database) == []
     with pytest.raises(AccountError, match="is suppressed"):

@@ -19,7 +19,15 @@ from service.database.tables.papers import (
     PaperVersion,
     Sighting,
 )
-from service.database.tables.subscribers import ConsentEvent, Interest, Reader, ReaderState, Suppression
+from service.database.tables.returns import ReturnEvent, ReturnKind
+from service.database.tables.subscribers import (
+    ConsentEvent,
+    Interest,
+    Reader,
+    ReaderState,
+    Suppression,
+    SuppressionReason,
+)
 
 __all__ = [
     "Base",
@@ -43,7 +51,10 @@ __all__ = [
     "Query",
     "Reader",
     "ReaderState",
+    "ReturnEvent",
+    "ReturnKind",
     "Sighting",
     "Suppression",
+    "SuppressionReason",
     "Topic",
 ]

@@ -87,6 +87,13 @@ class ConsentEvent(Base):
     at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class SuppressionReason(StrEnum):
+    HARD_BOUNCE = "hard bounce"
+    SOFT_BOUNCES = "soft bounces"
+    COMPLAINT = "complaint"
+    OPERATOR = "operator"
+
+
 class Suppression(Base):
     """An address that must not be mailed; a keyed hash, surviving account deletion."""
 
@@ -96,3 +103,7 @@ class Suppression(Base):
     reason: Mapped[str]
     detail: Mapped[str] = mapped_column(server_default="")
     at: Mapped[datetime] = mapped_column(server_default=func.now())
+    trial_until: Mapped[datetime | None]
+    """Until then a confirmation mail may try a bounced address once more: its owner has asked for it."""
+
+    __table_args__ = (one_of("reason", SuppressionReason),)
