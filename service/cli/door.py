@@ -21,6 +21,8 @@ from service.settings import Settings, SettingsError, load
 from service.subscribers.accounts import AccountError
 from service.subscribers.addresses import AddressError
 from service.subscribers.catalogue import CatalogueError
+from service.subscribers.importing import ImportRefused
+from service.subscribers.importing.columns import ColumnsError
 from service.subscribers.interests import InterestError
 from service.subscribers.schedule import ScheduleError
 from service.up.house import UpError
@@ -33,6 +35,8 @@ USER_ERRORS: tuple[type[Exception], ...] = (
     AccountError,
     AddressError,
     CatalogueError,
+    ColumnsError,
+    ImportRefused,
     InterestError,
     ScheduleError,
     UpError,

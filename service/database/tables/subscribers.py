@@ -96,3 +96,23 @@ class Suppression(Base):
     reason: Mapped[str]
     detail: Mapped[str] = mapped_column(server_default="")
     at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ReaderImport(Base):
+    """How far the import of a list of readers has come, so that a killed one goes on."""
+
+    __tablename__ = "reader_import"
+
+    fingerprint: Mapped[bytes] = mapped_column(primary_key=True)
+    """SHA-256 of the file and of how it is read."""
+    name: Mapped[str]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    rows: Mapped[int]
+    """Done: entered, known, suppressed or bad."""
+    entered: Mapped[int]
+    known: Mapped[int]
+    suppressed: Mapped[int]
+    bad: Mapped[int]
+    bad_bytes: Mapped[int] = mapped_column(BigInteger)
+    """Length of the file of bad rows."""
