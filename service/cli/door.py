@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from service import logs
+from service.backup import BackupError
 from service.database import Database, DatabaseError
 from service.delivery.mailbox import Mailbox
 from service.matching.language import QueryError
@@ -34,6 +35,7 @@ USER_ERRORS: tuple[type[Exception], ...] = (
     QueryError,
     AccountError,
     AddressError,
+    BackupError,
     CatalogueError,
     ColumnsError,
     ImportRefused,
