@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from service import logs
+from service.backup import BackupError
 from service.database import Database, DatabaseError
 from service.delivery.mailbox import Mailbox
 from service.matching.language import QueryError
@@ -22,6 +23,8 @@ from service.settings import Settings, SettingsError, load
 from service.subscribers.accounts import AccountError
 from service.subscribers.addresses import AddressError
 from service.subscribers.catalogue import CatalogueError
+from service.subscribers.importing import ImportRefused
+from service.subscribers.importing.columns import ColumnsError
 from service.subscribers.interests import InterestError
 from service.subscribers.schedule import ScheduleError
 from service.up.house import UpError
@@ -33,7 +36,10 @@ USER_ERRORS: tuple[type[Exception], ...] = (
     QueryError,
     AccountError,
     AddressError,
+    BackupError,
     CatalogueError,
+    ColumnsError,
+    ImportRefused,
     InterestError,
     MailboxError,
     ScheduleError,

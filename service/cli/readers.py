@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.orm import Session
 
+from service.cli import lists
 from service.cli.door import complain, console, opened, print_json
 from service.cli.papers import Json
 from service.doorbell import Task, doorbell
@@ -19,6 +20,9 @@ from service.subscribers.consent import Visit
 
 app = typer.Typer(help="List, add, show and remove readers.", no_args_is_help=True)
 _PAGE = 1_000
+
+app.command("import")(lists.import_readers)
+app.command("export")(lists.export_readers)
 
 
 @app.command("list")

@@ -1,4 +1,4 @@
-"""Arrays of numbers for COPY, in PostgreSQL's text form; quicker than adapting them one by one."""
+"""Values for COPY in PostgreSQL's text form; quicker than adapting them one by one."""
 
 from __future__ import annotations
 
@@ -13,3 +13,10 @@ def integers(numbers: Sequence[int]) -> str:
 def reals(numbers: Sequence[float]) -> str:
     """As :func:`integers`, with the nine digits that tell any two values of ``real`` apart."""
     return "{" + ",".join([f"{number:.9g}" for number in numbers]) + "}"
+
+
+def escaped(value: str) -> str:
+    """Text as it stands in a line of COPY (PostgreSQL manual, COPY, "Text Format")."""
+    if value.isalnum():
+        return value
+    return value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")

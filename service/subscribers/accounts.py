@@ -91,7 +91,7 @@ def subscribe(session: Session, settings: Settings, signup: Signup, *, now: date
     """
     moment = now or datetime.now(UTC)
     address = addresses.parse(signup.email)
-    _check(signup.preferences)
+    check(signup.preferences)
     reader = _locked(session, settings, address, signup.preferences)
     suppressed = not suppression.try_again(session, addresses.hashed(settings, address.key), now=moment)
     if reader.state == ReaderState.ACTIVE:
@@ -113,7 +113,7 @@ def subscribe(session: Session, settings: Settings, signup: Signup, *, now: date
 def add_confirmed(session: Session, settings: Settings, signup: Signup, *, now: datetime | None = None) -> int:
     """Enter a reader whose consent the operator holds: active at once, no mail; a known one gets these interests."""
     address = addresses.parse(signup.email)
-    _check(signup.preferences)
+    check(signup.preferences)
     if not suppression.passed(session, addresses.hashed(settings, address.key)):
         raise AccountError(f"{address.email} is suppressed (bounce or complaint): it must not be mailed")
     reader = _locked(session, settings, address, signup.preferences)
@@ -174,7 +174,7 @@ def update(
     session: Session, reader_id: int, settings: Settings, preferences: Preferences, *, now: datetime | None = None
 ) -> ReaderView:
     """Change schedule and size. Raises ScheduleError, AccountError."""
-    _check(preferences)
+    check(preferences)
     reader = _known(session, reader_id)
     _prefer(reader, settings, preferences)
     if reader.state == ReaderState.ACTIVE:
@@ -192,6 +192,12 @@ def erase(session: Session, settings: Settings, reader_id: int, visit: Visit) ->
     session.execute(delete(Digest).where(Digest.reader_id == reader_id))
     session.execute(delete(Interest).where(Interest.reader_id == reader_id))
     session.execute(delete(Reader).where(Reader.id == reader_id))
+
+
+def edition_before(session: Session, settings: Settings, now: datetime) -> int:
+    """The last edition that somebody who becomes a reader now is not to get; 0 for none."""
+    known_before = now - timedelta(days=settings.first_digest_days)
+    return session.scalars(select(func.coalesce(func.max(Edition.id), 0)).where(Edition.cut_at < known_before)).one()
 
 
 def get(session: Session, reader_id: int) -> ReaderView | None:
@@ -217,7 +223,8 @@ def count(session: Session) -> dict[ReaderState, int]:
     return {ReaderState(state): number for state, number in found}
 
 
-def _check(preferences: Preferences) -> None:
+def check(preferences: Preferences) -> None:
+    """Refuse what cannot be. Raises ScheduleError, AccountError."""
     schedule.check(preferences.timezone, preferences.hour, preferences.weekdays)
     if preferences.paper_limit is not None and not 1 <= preferences.paper_limit <= 50:
         raise AccountError(f"{preferences.paper_limit} papers in a mail are not possible: choose 1 to 50")
@@ -252,9 +259,7 @@ def _prefer(reader: Reader, settings: Settings, preferences: Preferences) -> Non
 
 
 def _activate(session: Session, settings: Settings, reader: Reader, now: datetime) -> None:
-    known_before = now - timedelta(days=settings.first_digest_days)
-    last = select(func.coalesce(func.max(Edition.id), 0)).where(Edition.cut_at < known_before)
-    reader.last_edition_id = max(session.scalars(last).one(), reader.last_edition_id or 0)
+    reader.last_edition_id = max(edition_before(session, settings, now), reader.last_edition_id or 0)
     reader.state = ReaderState.ACTIVE
     reader.confirmed_at = now
     _reschedule(reader, now)

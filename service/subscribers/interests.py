@@ -68,6 +68,14 @@ def from_topics(session: Session, slugs: Iterable[str]) -> list[Wish]:
     return [known[slug] for slug in wanted]
 
 
+def catalogue(session: Session) -> dict[str, Wish]:
+    """A wish for every topic that can be chosen, by slug."""
+    statement = (
+        select(Topic.slug, Topic.name, Query.canonical).join(Query, Query.id == Topic.query_id).where(~Topic.retired)
+    )
+    return {slug: Wish(name, canonical, slug) for slug, name, canonical in session.execute(statement)}
+
+
 def from_queries(texts: Iterable[str], *, muted: bool = False) -> list[Wish]:
     """Wishes for queries as typed; empty lines are passed over. Raises :class:`language.QueryError`."""
     wishes = []
@@ -75,7 +83,7 @@ def from_queries(texts: Iterable[str], *, muted: bool = False) -> list[Wish]:
         typed = " ".join(text.split())
         if typed:
             language.parse(typed)
-            wishes.append(Wish(_label(typed), typed, muted=muted))
+            wishes.append(Wish(shortened(typed), typed, muted=muted))
     return wishes
 
 
@@ -90,27 +98,32 @@ def replace(session: Session, reader_id: int, wishes: Sequence[Wish]) -> None:
     wishes = wishes or from_topics(session, [DEFAULT_TOPIC])
     expressions = [language.parse(wish.query_text) for wish in wishes]
     query_ids = queries.store_many(session, expressions)
-    by_query: dict[int, Wish] = {}
-    for query_id, wish in zip(query_ids, wishes, strict=True):
-        # Of two names for one query the first stays, but muting wins over following.
-        if query_id not in by_query or (wish.muted and not by_query[query_id].muted):
-            by_query[query_id] = wish
-    session.execute(delete(Interest).where(Interest.reader_id == reader_id, Interest.query_id.not_in(by_query)))
+    chosen = by_query(query_ids, wishes)
+    session.execute(delete(Interest).where(Interest.reader_id == reader_id, Interest.query_id.not_in(chosen)))
     rows = [
         {
             "reader_id": reader_id,
             "query_id": query_id,
             "topic_slug": wish.topic_slug,
-            "label": _label(wish.label),
+            "label": shortened(wish.label),
             "muted": wish.muted,
         }
-        for query_id, wish in by_query.items()
+        for query_id, wish in chosen.items()
     ]
     statement = insert(Interest)
     fresh = {name: statement.excluded[name] for name in ("topic_slug", "label", "muted")}
     session.execute(
         statement.on_conflict_do_update(index_elements=[Interest.reader_id, Interest.query_id], set_=fresh), rows
     )
+
+
+def by_query(query_ids: Iterable[int], wishes: Iterable[Wish]) -> dict[int, Wish]:
+    """One wish a query: of two names for one the first stays, but muting wins over following."""
+    chosen: dict[int, Wish] = {}
+    for query_id, wish in zip(query_ids, wishes, strict=True):
+        if query_id not in chosen or (wish.muted and not chosen[query_id].muted):
+            chosen[query_id] = wish
+    return chosen
 
 
 def of(session: Session, reader_id: int) -> list[InterestView]:
@@ -127,5 +140,6 @@ def of(session: Session, reader_id: int) -> list[InterestView]:
     ]
 
 
-def _label(text: str) -> str:
+def shortened(text: str) -> str:
+    """A query as the label of its interest."""
     return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"

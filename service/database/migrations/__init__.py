@@ -32,6 +32,17 @@ def pending(database: Database) -> list[str]:
         return [revision.revision for revision in revisions][::-1]
 
 
+def current(connection: Connection) -> str:
+    """The revision that the database is at; empty for one without our schema."""
+    return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def known(revision: str) -> bool:
+    """Whether this version has, or has outgrown, a revision."""
+    script = ScriptDirectory(str(Path(__file__).parent))
+    return revision in {each.revision for each in script.walk_revisions()}
+
+
 def configuration(connection: Connection) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))

@@ -107,3 +107,23 @@ class Suppression(Base):
     """Until then a confirmation mail may try a bounced address once more: its owner has asked for it."""
 
     __table_args__ = (one_of("reason", SuppressionReason),)
+
+
+class ReaderImport(Base):
+    """How far the import of a list of readers has come, so that a killed one goes on."""
+
+    __tablename__ = "reader_import"
+
+    fingerprint: Mapped[bytes] = mapped_column(primary_key=True)
+    """SHA-256 of the file and of how it is read."""
+    name: Mapped[str]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    rows: Mapped[int]
+    """Done: entered, known, suppressed or bad."""
+    entered: Mapped[int]
+    known: Mapped[int]
+    suppressed: Mapped[int]
+    bad: Mapped[int]
+    bad_bytes: Mapped[int] = mapped_column(BigInteger)
+    """Length of the file of bad rows."""

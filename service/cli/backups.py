@@ -1,0 +1,67 @@
+"""The whole installation to a file, and back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service import backup as backups
+from service import logs, rounds
+from service.cli.door import complain, console, opened, print_json, progress
+from service.cli.papers import Json
+from service.database import Database
+from service.readiness import prepare
+from service.settings import load
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="Where to write; it must not be there yet.")],
+    json: Json = False,
+) -> None:
+    """Write database and secret to one file, while everything runs."""
+    with opened() as (settings, database):
+        manifest = backups.backup(database, settings, file)
+    if json:
+        print_json(asdict(manifest))
+    else:
+        console.print(f"{manifest.readers} readers and {manifest.deliveries} deliveries are in {file}", highlight=False)
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `paperround backup` wrote.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Give up what the database holds now.")] = False,
+    assume_delivered: Annotated[
+        bool,
+        typer.Option(
+            "--assume-delivered",
+            help="Read the sources, and take it that everybody was mailed what is there.",
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Put a backup back. Stop Paperround first, every process of it."""
+    settings = load()
+    logs.configure(settings, quiet=True)
+    # The secret is read after it has been put back.
+    with Database.open(settings) as database:
+        prepare(database)
+        manifest = backups.restore(database, settings, file, replace=replace)
+        cancelled = 0
+        if assume_delivered:
+            with progress(json) as tell:
+                for report in rounds.gather(database, settings, tell):
+                    if report.error:
+                        complain(f"{report.source}: {report.error}")
+            cancelled = backups.assume_delivered(database)
+    if json:
+        print_json({**asdict(manifest), "cancelled": cancelled})
+        return
+    console.print(f"Restored {manifest.readers} readers as of {manifest.made_at}", highlight=False)
+    if not assume_delivered:
+        complain(
+            f"digests sent after {manifest.made_at} are not known: if there were any, restore again with"
+            " --replace --assume-delivered before you start"
+        )

@@ -1,0 +1,89 @@
+"""Lists of readers: in from a file, out to a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.door import complain, console, opened, print_json, progress
+from service.cli.papers import Json
+from service.subscribers import export, importing
+from service.subscribers.accounts import Preferences
+from service.subscribers.importing import ImportOptions, ImportRefused, Shape
+
+
+def import_readers(  # noqa: PLR0917 (typer names each option itself)
+    file: Annotated[Path, typer.Argument(help="CSV with a header: ours, listmonk's, Mailchimp's, or your own.")],
+    consent: Annotated[
+        str, typer.Option(help="How these readers agreed to be mailed, in your words; recorded for each.")
+    ],
+    column: Annotated[
+        list[str] | None, typer.Option("--map", help="'Their column=field', for example 'Contact=email'; repeatable.")
+    ] = None,
+    form: Annotated[Shape | None, typer.Option("--format", help="Whose export it is; told from the header.")] = None,
+    topic: Annotated[list[str] | None, typer.Option(help="For rows without interests; repeatable.")] = None,
+    hour: Annotated[int, typer.Option(help="For rows without an hour.")] = 7,
+    timezone: Annotated[str, typer.Option(help="For rows without a time zone.")] = "UTC",
+    bad_rows: Annotated[Path | None, typer.Option(help="Where to list bad rows. Default: beside the file.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything, then take it back.")] = False,
+    json: Json = False,
+) -> None:
+    """Enter the readers of a list whose consent you hold. Killed, it goes on where it stopped when run again."""
+    options = ImportOptions(
+        consent=consent,
+        mapping=dict(_pair(each) for each in column or []),
+        shape=form,
+        topics=tuple(topic or ()),
+        preferences=Preferences(hour=hour, timezone=timezone),
+        dry_run=dry_run,
+        bad_rows=bad_rows or file.with_suffix(".bad-rows.csv"),
+    )
+    with opened() as (settings, database), progress(json) as tell:
+        step = (lambda rows: tell("rows", rows)) if tell else None
+        report = importing.run(database, settings, file, options, on_progress=step)
+    if json:
+        print_json({**asdict(report), "bad_rows": str(options.bad_rows), "dry_run": dry_run})
+        return
+    resumed = f" (went on at row {report.resumed_at + 1})" if report.resumed_at else ""
+    console.print(
+        f"{'Would have entered' if dry_run else 'Entered'} {report.entered} readers from {report.rows} rows{resumed}:"
+        f" {report.known} known already, {report.suppressed} not to be mailed, {report.bad} bad",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if report.bad:
+        complain(f"{report.bad} rows were not taken; each with its reason in {options.bad_rows}")
+
+
+def export_readers(
+    file: Annotated[Path | None, typer.Argument(help="Where to write; without it, standard output.")] = None,
+    form: Annotated[export.Form, typer.Option("--format", help="csv can be imported again.")] = export.Form.CSV,
+) -> None:
+    """Write every reader with their preferences and interests."""
+    with opened() as (_, database):
+        if file is None:
+            export.export(database, sys.stdout.buffer, form)
+            return
+        # Written beside and then moved: the file is whole or not there. It holds addresses: only its owner can read it.
+        draft = file.with_name(f".{file.name}.{os.getpid()}")
+        try:
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened_file:
+                export.export(database, opened_file, form)
+            draft.replace(file)
+        except OSError as error:
+            raise ImportRefused(f"{file} cannot be written: {error.strerror or error}") from None
+        finally:
+            draft.unlink(missing_ok=True)
+    console.print(f"Readers are in {file}", highlight=False)
+
+
+def _pair(written: str) -> tuple[str, str]:
+    theirs, sign, ours = written.rpartition("=")
+    if not sign:
+        raise typer.BadParameter(f"“{written}”: write it like 'Their column=email'", param_hint="--map")
+    return theirs, ours

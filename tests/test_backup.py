@@ -1,0 +1,157 @@
+"""Everything to a file, and back."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import func, select, text
+
+from service import backup
+from service.backup import BackupError
+from service.database import Database
+from service.database.embedded import EmbeddedPostgres
+from service.database.tables import Delivery, Digest, Reader
+from service.digests import plan
+from service.outbox import rows
+from service.papers import ingest
+from service.readiness import prepare
+from service.settings import Settings
+from tests import factories
+
+
+@pytest.fixture
+def backed_up(database: Database, settings: Settings, tmp_path: Path) -> Path:
+    """A house with two readers who were planned and one round of digests, in a file."""
+    factories.reader(database, settings, "ada@example.org", queries=["robots"])
+    factories.reader(database, settings, "bob@example.org", queries=["robots"])
+    factories.edition(database, factories.record("Walking Robots"))
+    assert plan.plan_due(database, settings, everyone=True).digests == 2
+    path = tmp_path / "house.backup"
+    manifest = backup.backup(database, settings, path)
+    assert (manifest.readers, manifest.deliveries) == (2, 2)
+    return path
+
+
+def _count(database: Database, table: type) -> int:
+    with database.transaction() as session:
+        return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def test_after_wipe_and_restore_nobody_is_planned_what_they_had(
+    database: Database, settings: Settings, backed_up: Path
+) -> None:
+    assert backed_up.stat().st_mode & 0o077 == 0
+    with database.connection() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE; CREATE SCHEMA public"))
+    prepare(database)
+
+    backup.restore(database, settings, backed_up)
+
+    assert plan.plan_due(database, settings, everyone=True).digests == 0
+    assert _count(database, Digest) == _count(database, Delivery) == 2
+    # The schema works on, counters and all.
+    factories.edition(database, factories.record("Swimming Robots"))
+    assert plan.plan_due(database, settings, everyone=True).digests == 2
+
+
+def test_what_was_sent_after_the_backup_can_be_taken_for_delivered(
+    database: Database, settings: Settings, backed_up: Path
+) -> None:
+    backup.restore(database, settings, backed_up, replace=True)
+    ingest.ingest(database, factories.Listed(factories.record("Flying Robots")), factories.TODAY)
+
+    assert backup.assume_delivered(database) == 2
+
+    assert plan.plan_due(database, settings, everyone=True).digests == 0
+    with database.transaction() as session:
+        assert rows.counts(session) == {"cancelled": 2}
+
+
+def test_readers_are_not_given_up_unasked(database: Database, settings: Settings, backed_up: Path) -> None:
+    factories.reader(database, settings, "eve@example.org", queries=["robots"])
+
+    with pytest.raises(BackupError, match="holds 3 readers: --replace"):
+        backup.restore(database, settings, backed_up)
+
+    assert _count(database, Reader) == 3
+
+
+def test_a_house_in_use_is_not_replaced(database: Database, settings: Settings, backed_up: Path) -> None:
+    with Database(settings.database_url or "") as other, other.connection() as connection:
+        connection.execute(text("SELECT 1"))
+        with pytest.raises(BackupError, match="1 other connections use the database"):
+            backup.restore(database, settings, backed_up, replace=True)
+
+
+def test_another_secret_is_told(database: Database, settings: Settings, backed_up: Path) -> None:
+    other = Settings(
+        home=settings.home,
+        database_url=settings.database_url,
+        secret=SecretStr("quite-another-secret-0123456789-0123456789"),
+    )
+
+    with pytest.raises(BackupError, match="made with another PAPERROUND_SECRET"):
+        backup.restore(database, other, backed_up)
+
+
+def test_the_secret_of_an_embedded_house_comes_back(home: Path, tmp_path: Path) -> None:
+    settings = Settings(home=home)
+    path = tmp_path / "house.backup"
+    with Database.open(settings) as database:
+        prepare(database)
+        before = settings.signing_key
+        backup.backup(database, settings, path)
+        (home / "secret").unlink()
+
+        backup.restore(database, settings, path)
+
+    assert Settings(home=home).signing_key == before
+    assert (home / "secret").stat().st_mode & 0o077 == 0
+    assert not EmbeddedPostgres(home / "postgres").running()
+
+
+def _rewritten(path: Path, member: str, content: bytes) -> Path:
+    changed = path.with_name(f"{len(content)}.backup")
+    with tarfile.open(path) as whole, tarfile.open(changed, "w") as part:
+        for each in whole.getmembers():
+            file = whole.extractfile(each)
+            assert file is not None
+            kept = content if each.name == member else file.read()
+            each.size = len(kept)
+            part.addfile(each, io.BytesIO(kept))
+    return changed
+
+
+def test_a_restore_that_breaks_off_changes_nothing(database: Database, settings: Settings, backed_up: Path) -> None:
+    with tarfile.open(backed_up) as tar:
+        member = tar.extractfile("database.sql.gz")
+        assert member is not None
+        sql = gzip.decompress(member.read())
+    damaged = _rewritten(backed_up, "database.sql.gz", gzip.compress(sql + b"\nSELECT nothing FROM nowhere;\n"))
+
+    with pytest.raises(BackupError, match=r"psql failed: .*nowhere"):
+        backup.restore(database, settings, damaged, replace=True)
+
+    assert _count(database, Reader) == _count(database, Digest) == 2
+
+
+def test_what_is_no_backup_is_refused(settings: Settings, database: Database, tmp_path: Path, backed_up: Path) -> None:
+    nonsense = tmp_path / "nonsense"
+    nonsense.write_text("this is no tar file")
+    newer = _rewritten(backed_up, "manifest.json", b'{"format": 1, "version": "9.0", "schema": "9999", "made_at": "",'
+                       b' "secret_check": "", "readers": 0, "deliveries": 0}')  # fmt: skip
+    for path, said in (
+        (tmp_path / "none", "No such file"),
+        (nonsense, "it is no tar file"),
+        (newer, "newer than this"),
+        (_rewritten(backed_up, "manifest.json", b"[]"), "is not a backup"),
+    ):
+        with pytest.raises(BackupError, match=said):
+            backup.restore(database, settings, path, replace=True)
+    with pytest.raises(BackupError, match="is there already"):
+        backup.backup(database, settings, backed_up)
