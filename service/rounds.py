@@ -22,7 +22,7 @@ from service.digests import plan
 from service.matching import match
 from service.outbox import rows
 from service.papers import coverage, editions, ingest, sources
-from service.papers.record import Settling
+from service.papers.record import Dayless, Settling
 from service.settings import Settings
 
 Tell = Callable[[str, int], None]
@@ -52,7 +52,9 @@ def gather(database: Database, settings: Settings, tell: Tell | None = None) -> 
     for source in sources.configured(settings, database):
         with database.transaction() as session:
             since = coverage.since(session, source.name, settings.look_back_days)
-        report = ingest.ingest(database, source, since, by_days=True, on_progress=_step(tell, f"read {source.name}"))
+        by_days = not isinstance(source, Dayless)
+        step = _step(tell, f"read {source.name}")
+        report = ingest.ingest(database, source, since, by_days=by_days, on_progress=step)
         if isinstance(source, Settling):
             source.settle()
         yield report

@@ -66,7 +66,8 @@ class Settings(BaseSettings):
     )
     """Space-separated arXiv categories or archives to read each day."""
     allow_private_sources: bool = False
-    """Let fetches reach private and loopback addresses: for tests and for sources inside your own network."""
+    """Let the addresses of sources be private or loopback: for tests and for sources inside your own network. Where
+    they redirect to must be public, or the same host, all the same."""
     ingest_minutes: int = Field(default=60, ge=1, le=1440)
     """Between two readings of the sources by the scheduler."""
     look_back_days: int = Field(default=3, ge=1, le=30)
@@ -75,6 +76,8 @@ class Settings(BaseSettings):
     """For a connection and between two parts of an answer; a whole answer may take six times as long."""
     fetch_pace_seconds: float = Field(default=0.5, ge=0, le=60)
     """Least time between two requests to one host; arXiv's hosts always have 3 seconds and one connection."""
+    fetch_retry_seconds: float = Field(default=2.0, ge=0, le=20)
+    """Before the second of three tries, where the host asks for nothing else; doubled before the third."""
     sources: str = "huggingface arxiv"
     """Space-separated names of the sources to read, some with a parameter: docs/sources.md."""
     arxiv_oai_url: str = "https://oaipmh.arxiv.org/oai"

@@ -106,3 +106,7 @@ class Settling(Protocol):
     """A source that has something to do once its rows are stored, such as putting a file away."""
 
     def settle(self) -> None: ...
+
+
+class Dayless:
+    """A source that does not publish by days: nothing is noted of its days, not even that they failed."""

@@ -15,14 +15,19 @@ import httpx
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
+class PrivateAddress(httpx.ConnectError):
+    """A connection that was not made, because it would have left the public network."""
+
+
 class PublicOnly(httpx.BaseTransport):
     """Resolves each host itself, refuses it if any of its addresses is not public, and connects to the very addresses
     it checked: between a check and a second look-up the answer could change."""
 
-    def __init__(self, *, allow_private: bool) -> None:
+    def __init__(self, private: httpx.URL | None = None) -> None:
+        """``private``: a URL whose own host may be private; another that it redirects to may not."""
         # A pool for each name: pinned, two names on one address would share a connection that was verified for one.
         self._inner: dict[str, httpx.HTTPTransport] = {}
-        self._allow_private = allow_private
+        self._private = _place(private) if private is not None else None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         host = request.url.host
@@ -31,8 +36,8 @@ class PublicOnly(httpx.BaseTransport):
         except (OSError, UnicodeError) as error:
             raise httpx.ConnectError(f"its name cannot be resolved: {error}", request=request) from error
         addresses = list(dict.fromkeys(str(answer[4][0]) for answer in found))
-        if not self._allow_private and not all(is_public(address) for address in addresses):
-            raise httpx.ConnectError(f"{host} is a private address", request=request)
+        if _place(request.url) != self._private and not all(is_public(address) for address in addresses):
+            raise PrivateAddress(f"{host} is a private address", request=request)
         inner = self._inner.setdefault(host, httpx.HTTPTransport(http2=True))
         for address in addresses[:-1]:
             try:
@@ -56,6 +61,11 @@ def is_public(address: str) -> bool:
         if wrapped is not None:
             return is_public(str(wrapped))
     return parsed.is_global and not parsed.is_multicast
+
+
+def _place(url: httpx.URL) -> tuple[str, int | None]:
+    """Host and port; the ports that http and https have by themselves count as one."""
+    return url.host, url.port
 
 
 def _pinned(request: httpx.Request, address: str, host: str) -> httpx.Request:

@@ -13,7 +13,7 @@ import httpx
 
 from service import __version__
 from service.papers.fetching import waits
-from service.papers.fetching.addresses import PublicOnly
+from service.papers.fetching.addresses import PrivateAddress, PublicOnly
 from service.papers.fetching.state import Host, Kept, Remembered, State
 from service.settings import Settings
 
@@ -41,7 +41,7 @@ class FetchError(Exception):
 class Fetcher:
     """GETs URLs. Give it a :class:`~service.papers.fetching.state.Stored` state to share manners between processes."""
 
-    def __init__(self, settings: Settings, state: State | None = None, *, pause: float = 2.0) -> None:
+    def __init__(self, settings: Settings, state: State | None = None, *, pause: float | None = None) -> None:
         contact = settings.contact or settings.sender_address
         self._headers = {
             "User-Agent": f"Paperround/{__version__} (+{contact})",
@@ -53,7 +53,7 @@ class Fetcher:
         self._allow_private = settings.allow_private_sources
         self._pace = settings.fetch_pace_seconds
         self._state = state or Remembered()
-        self._pause = pause
+        self._pause = settings.fetch_retry_seconds if pause is None else pause
 
     def get(self, url: str, query: Mapping[str, str] | None = None, *, tries: int = _TRIES) -> bytes:
         """The body of a 200 answer, or the kept one where the server says that it still stands.
@@ -65,7 +65,7 @@ class Fetcher:
         whole = _whole(url, query)
         host = _paced_as(whole)
         try:
-            with self._state.turn(host, _PATIENCE_SECONDS), self._client() as client:
+            with self._state.turn(host, _PATIENCE_SECONDS), self._client(whole) as client:
                 return self._tried(client, str(whole), host, tries)
         except TimeoutError:
             raise FetchError(f"{host} is being asked by another process all the time: try again later") from None
@@ -74,9 +74,9 @@ class Fetcher:
         """Drop the kept body of a URL: it turned out to be unusable, and must not be what "unchanged" stands for."""
         self._state.forget(str(_whole(url, query)))
 
-    def _client(self) -> httpx.Client:
+    def _client(self, url: httpx.URL) -> httpx.Client:
         return httpx.Client(
-            transport=PublicOnly(allow_private=self._allow_private),
+            transport=PublicOnly(url if self._allow_private else None),
             headers=self._headers,
             timeout=self._timeout,
             follow_redirects=True,
@@ -93,6 +93,10 @@ class Fetcher:
             wanted = None
             try:
                 answer = self._asked(client, url, kept)
+            except PrivateAddress as error:
+                raise FetchError(
+                    f"{host} is not read: {_reason(error)}; PAPERROUND_ALLOW_PRIVATE_SOURCES lets a source have one"
+                ) from error
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 raise FetchError(f"{host} cannot be reached ({_reason(error)}): check the network") from error
             except httpx.TooManyRedirects as error:

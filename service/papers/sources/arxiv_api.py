@@ -16,7 +16,7 @@ from service.database import Database
 from service.database.tables import Paper, PaperIdentifier
 from service.papers.fetching import Fetcher, FetchError
 from service.papers.identity import ARXIV, arxiv_version, identifiers
-from service.papers.record import PaperRecord, Problem, Row, SourceError
+from service.papers.record import Dayless, PaperRecord, Problem, Row, SourceError
 from service.papers.sources import arxiv_rss, field, xml_items
 from service.papers.sources.field import RowError
 from service.papers.text import original
@@ -26,7 +26,7 @@ MOST: Final = 100
 """Papers looked up in one reading, in one request."""
 
 
-class ArxivApi:
+class ArxivApi(Dayless):
     """Looks up the papers that ``wanting`` names. Tells of no days, and never fails as a whole."""
 
     name = NAME

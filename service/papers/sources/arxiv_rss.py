@@ -86,13 +86,13 @@ class _Day:
             return
         whole = failed is None and not self.cut_off
         note = str(failed) if failed is not None else "the feed was cut off" if self.cut_off else ""
+        # A feed holds one announcement day. Rows that could not be read have no day of their own.
+        yield DayRead(newest, self.rows[newest] + self.problems, complete=whole, note=note)
         if self.skipped and whole:
             quiet = [since + timedelta(days=n) for n in range((newest - since).days)]
             for day in quiet:
                 if f"{day:%A}" in self.skipped and day not in self.rows:
                     yield DayRead(day, 0, note="arXiv announces nothing on this day of the week")
-        # A feed holds one announcement day. Rows that could not be read have no day of their own.
-        yield DayRead(newest, self.rows[newest] + self.problems, complete=whole, note=note)
 
     def _channel(self, element: Any) -> None:
         parent = element.getparent()

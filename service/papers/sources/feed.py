@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from service.papers.fetching import Fetcher, FetchError
 from service.papers.identity import identifiers
-from service.papers.record import Identifier, PaperRecord, Problem, Row, SourceError
+from service.papers.record import Dayless, Identifier, PaperRecord, Problem, Row, SourceError
 from service.papers.sources import field, xml_items
 from service.papers.sources.field import RowError
 from service.papers.text import original
@@ -25,7 +25,7 @@ _MARKUP = re.compile(r"<[^<>]{0,500}>")
 _DOI = re.compile(r"\b10\.\d{4,9}/[^\s\"'<>?#]{1,150}")
 
 
-class Feed:
+class Feed(Dayless):
     """One feed. It tells of no days."""
 
     def __init__(self, url: str, fetcher: Fetcher) -> None:

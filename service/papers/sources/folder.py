@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
-from service.papers.record import Problem, Row, SourceError
+from service.papers.record import Dayless, Problem, Row, SourceError
 from service.papers.sources.file import FileSource
 
 NAME: Final = "folder"
@@ -32,7 +32,7 @@ class _Read:
         return self.error is not None or (self.rows > 0 and self.rejected == self.rows)
 
 
-class WatchedFolder:
+class WatchedFolder(Dayless):
     """The files that wait in a folder, oldest name first. Hidden and unfinished files are left alone.
 
     Files are moved by :meth:`settle`, when their rows are stored: a reading that is killed leaves them, and the next

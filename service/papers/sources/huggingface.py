@@ -16,7 +16,7 @@ import orjson
 
 from service.papers.fetching import Fetcher, FetchError
 from service.papers.identity import identifiers
-from service.papers.record import DayRead, PaperRecord, Problem, Row, SourceError
+from service.papers.record import Dayless, DayRead, PaperRecord, Problem, Row, SourceError
 from service.papers.sources import field
 from service.papers.sources.field import RowError
 from service.papers.text import original
@@ -91,7 +91,7 @@ class HuggingFaceWeeks:
             monday += timedelta(days=7)
 
 
-class HuggingFaceTrending:
+class HuggingFaceTrending(Dayless):
     """What is much read now, of whatever day: it refreshes counts and finds what was missed. It tells of no days."""
 
     name = f"{NAME}-trending"

@@ -78,7 +78,7 @@ def items(
     except etree.XMLSyntaxError as error:
         raise SourceError(f"{origin} is not XML ({_line(error.msg)}): {what}") from None
     if root not in roots:
-        raise SourceError(f"{origin} is not a feed: {what}" if root != "html" else f"{origin} is a web page: {what}")
+        raise SourceError(f"{origin} is {'a web page' if root == 'html' else 'not a feed'}: {what}")
     ending.cut_off = any(error.type_name in _ENDED_EARLY for error in parser.error_log)
     # Recovery closes the element that the cut went through as if it were whole.
     if held is not None and not ending.cut_off:
