@@ -216,8 +216,14 @@ class Stage:
             self._asked[source, key] += 1
             return play[min(self._asked[source, key], len(play)) - 1]
 
-    def _play(self, source: str, key: str, *answers: Answer) -> None:
+    def play(self, source: str, key: str, *answers: Answer) -> None:
+        """Begin a play anew."""
         self._plays[source, key] = list(answers)
+        self._asked[source, key] = 0
+
+    def asked(self, source: str, key: str) -> int:
+        """How often this was asked for."""
+        return self._asked[source, key]
 
     def _huggingface(self, daily_rows: int) -> None:
         def rows(numbers: range, day: date) -> list[dict[str, object]]:
@@ -230,16 +236,16 @@ class Stage:
         zero, one, two, three = self.days
         kind = "application/json"
         first = body(rows(range(1, 4), zero))
-        self._play(
+        self.play(
             "huggingface", f"{zero} 0", refusal(429, Retry_After="1"), cut_gzip(first), good(first, kind, '"first"')
         )
         many = rows(range(1_001, 1_001 + daily_rows), one)
         rest = body(many[100:])
-        self._play("huggingface", f"{one} 0", good(body(many[:100]), kind))
-        self._play("huggingface", f"{one} 1", reset(rest), good(rest, kind))
-        self._play("huggingface", f"{two} 0", refusal(500))
+        self.play("huggingface", f"{one} 0", good(body(many[:100]), kind))
+        self.play("huggingface", f"{one} 1", reset(rest), good(rest, kind))
+        self.play("huggingface", f"{two} 0", refusal(500))
         mixed = body([*rows(range(31, 34), three), {"paper": {"id": "2511.00034"}}, {"not": "a row"}])
-        self._play("huggingface", f"{three} 0", lie(mixed), good(mixed, kind))
+        self.play("huggingface", f"{three} 0", lie(mixed), good(mixed, kind))
 
     def _arxiv(self) -> None:
         zero, one, two, three = self.days
@@ -249,22 +255,22 @@ class Stage:
         replaced = feed_item(299, zero, "Invented Old Paper, Replaced", "replace")
         broken = "<item><title>No id at all</title></item>"
         feed = arxiv_feed(zero, shared + own + replaced + broken)
-        self._play("arxiv", "*", refusal(503, Retry_After="1"), slow(feed), good(feed, "application/rss+xml", '"a"'))
+        self.play("arxiv", "*", refusal(503, Retry_After="1"), slow(feed), good(feed, "application/rss+xml", '"a"'))
 
         kind = "text/xml"
         old = oai_record(398, two, two - timedelta(days=900))
         harvested = {three: range(301, 304), two: range(304, 306), one: range(306, 309)}
         self.expected |= {f"Invented Harvested Paper {number}" for part in harvested.values() for number in part}
         told = {day: "".join(oai_record(n, day, day) for n in numbers) for day, numbers in harvested.items()}
-        self._play("arxiv-oai", "*", good(NO_RECORDS, kind))
-        self._play("arxiv-oai", f"{three} cs", good(listed(told[three], "more"), kind))
+        self.play("arxiv-oai", "*", good(NO_RECORDS, kind))
+        self.play("arxiv-oai", f"{three} cs", good(listed(told[three], "more"), kind))
         more = listed(oai_record(309, three, three) + DELETED)
         self.expected.add("Invented Harvested Paper 309")
-        self._play("arxiv-oai", "more", refusal(503, Retry_After="1"), good(more, kind))
-        self._play("arxiv-oai", f"{two} cs", good(listed(told[two] + old), kind))
-        self._play("arxiv-oai", f"{one} cs", reset(listed(told[one])), good(listed(told[one]), kind))
-        self._play("arxiv-oai", f"{zero} cs", page)
-        self._play("arxiv-api", "*", refusal(429))
+        self.play("arxiv-oai", "more", refusal(503, Retry_After="1"), good(more, kind))
+        self.play("arxiv-oai", f"{two} cs", good(listed(told[two] + old), kind))
+        self.play("arxiv-oai", f"{one} cs", reset(listed(told[one])), good(listed(told[one]), kind))
+        self.play("arxiv-oai", f"{zero} cs", page)
+        self.play("arxiv-api", "*", refusal(429))
 
     def _preprints(self) -> None:
         zero, one, two, three = self.days
@@ -275,14 +281,14 @@ class Stage:
             return [preprint(number, day) for number in numbers]
 
         first = [*rows(range(1, 4), zero), preprint(900, zero, version=3)]
-        self._play("biorxiv", f"biorxiv {zero} 0", refusal(503), good(preprints(first, "4"), kind))
+        self.play("biorxiv", f"biorxiv {zero} 0", refusal(503), good(preprints(first, "4"), kind))
         # It says five and gives three.
-        self._play("biorxiv", f"biorxiv {one} 0", good(preprints(rows(range(11, 14), one), "5"), kind))
-        self._play("biorxiv", f"biorxiv {one} 3", good(preprints([], "5", 3), kind))
-        self._play("biorxiv", f"biorxiv {two} 0", good(NO_POSTS, kind))
-        self._play("biorxiv", f"biorxiv {three} 0", good(preprints(rows(range(31, 61), three), 32), kind))
-        self._play("biorxiv", f"biorxiv {three} 30", good(preprints(rows(range(61, 63), three), 32, 30), kind))
-        self._play("biorxiv", "*", refusal(302, Location=PRIVATE))
+        self.play("biorxiv", f"biorxiv {one} 0", good(preprints(rows(range(11, 14), one), "5"), kind))
+        self.play("biorxiv", f"biorxiv {one} 3", good(preprints([], "5", 3), kind))
+        self.play("biorxiv", f"biorxiv {two} 0", good(NO_POSTS, kind))
+        self.play("biorxiv", f"biorxiv {three} 0", good(preprints(rows(range(31, 61), three), 32), kind))
+        self.play("biorxiv", f"biorxiv {three} 30", good(preprints(rows(range(61, 63), three), 32, 30), kind))
+        self.play("biorxiv", "*", refusal(302, Location=PRIVATE))
 
     def _feeds(self) -> None:
         items = "".join(
@@ -293,12 +299,12 @@ class Stage:
         )
         self.expected |= {f"Invented Feed Paper {n}" for n in range(1, 4)}
         journal = f'<?xml version="1.0"?><rss version="2.0"><channel>{items}</channel></rss>'.encode()
-        self._play("feeds", "/journal", good(journal, "image/png", '"j"'))
+        self.play("feeds", "/journal", good(journal, "image/png", '"j"'))
         bomb = b'<?xml version="1.0"?><!DOCTYPE r [<!ENTITY a "lol"><!ENTITY b "&a;&a;&a;">]><rss>&b;</rss>'
-        self._play("feeds", "/bomb", good(bomb, "application/rss+xml"))
-        self._play("feeds", "/gzip-bomb", gzip_bomb)
-        self._play("feeds", "/reset", reset(journal))
-        self._play("feeds", "/empty", good(b"", "application/rss+xml"))
+        self.play("feeds", "/bomb", good(bomb, "application/rss+xml"))
+        self.play("feeds", "/gzip-bomb", gzip_bomb)
+        self.play("feeds", "/reset", reset(journal))
+        self.play("feeds", "/empty", good(b"", "application/rss+xml"))
 
 
 # ---- the servers -----------------------------------------------------------------------------------------------------

@@ -96,6 +96,7 @@ class Page:
         """Of the next page; empty on the last."""
         self.error = ""
         """The code of an OAI-PMH error (3.6); ``noRecordsMatch`` is an empty list."""
+        self._has_list = False
 
     def read(self, body: bytes, categories: frozenset[str] = frozenset()) -> Iterator[PaperRecord | Problem]:
         """New papers of these categories or archives (of all, if there are none), and what is wrong with others.
@@ -121,11 +122,15 @@ class Page:
                 yield record
         if self.error and self.error != _NONE:
             raise SourceError(f"{self._origin} answers with the error {self.error}: check the categories")
+        if not self.error and not self._has_list and not self.ending.cut_off:
+            raise SourceError(f"{self._origin} answers without a list of records: try again later")
 
     def _aside(self, element: Any) -> None:
         name = xml_items.local(element)
         if name == "resumptionToken":
             self.token = (element.text or "").strip()
+        elif name == "ListRecords":
+            self._has_list = True
         elif name == "error":
             self.error = (element.get("code") or "unknown")[:60]
 

@@ -7,6 +7,7 @@ Nothing outside the document is ever loaded.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -28,7 +29,8 @@ SPACES: Final = {
     "raw": "http://arxiv.org/OAI/arXivRaw/",
     "rss1": "http://purl.org/rss/1.0/",
 }
-_ENDED_EARLY: Final = frozenset({"ERR_TAG_NOT_FINISHED", "ERR_DOCUMENT_END", "ERR_GT_REQUIRED", "ERR_DOCUMENT_EMPTY"})
+_TAIL: Final = 8_192
+"""Bytes in which the end of a document stands; some servers add a comment after it."""
 
 
 @dataclass(slots=True)
@@ -79,11 +81,18 @@ def items(
         raise SourceError(f"{origin} is not XML ({_line(error.msg)}): {what}") from None
     if root not in roots:
         raise SourceError(f"{origin} is {'a web page' if root == 'html' else 'not a feed'}: {what}")
-    ending.cut_off = any(error.type_name in _ENDED_EARLY for error in parser.error_log)
+    empty = len(parser.root) == 0 and body.rstrip().endswith(b"/>")
+    ending.cut_off = not empty and not _closed(body, root)
     # Recovery closes the element that the cut went through as if it were whole.
     if held is not None and not ending.cut_off:
         ending.items += 1
         yield held
+
+
+def _closed(body: bytes, root: str) -> bool:
+    """Whether the end tag of the root is there: the parser's errors tell of some cuts only. UTF-16 is seen through."""
+    tail = body[-_TAIL:].replace(b"\x00", b"").rstrip()
+    return bool(re.search(rb"</(?:[\w.-]+:)?" + re.escape(root.encode()) + rb"\s*>", tail))
 
 
 def local(element: Any) -> str:
