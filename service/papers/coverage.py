@@ -63,10 +63,13 @@ class SourceDay:
         """Whether the source has told all it had when it was last asked to the end."""
         return self.state in _SETTLED
 
+    def read_to_end_on(self, today: date) -> bool:
+        return self.read_to_end and self.completed_at is not None and self.completed_at.date() >= today
+
     @property
     def final(self) -> bool:
         """Whether nothing more can come: read to its end after the day was over (UTC)."""
-        return self.state in _SETTLED and self.completed_at is not None and self.completed_at.date() > self.day
+        return self.read_to_end_on(self.day + timedelta(days=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +167,10 @@ def explained(known: SourceDay, today: date) -> str:
 
 
 def since(session: Session, source: str, look_back_days: int, *, now: datetime | None = None) -> date:
-    """The day from which to read a source: the oldest within the look-back that is not final, else today.
+    """The day from which to read a source: the oldest within the look-back that is not complete, else today.
 
-    A house that stood still for longer reads from the last day it knows, up to thirty days back.
+    Once a day the complete ones are read again too: sources add to past days, and upvotes grow. A house that stood
+    still for longer reads from the last day it knows, up to thirty days back.
     """
     today = (now or datetime.now(UTC)).date()
     furthest = today - LONGEST_LOOK_BACK
@@ -174,7 +178,7 @@ def since(session: Session, source: str, look_back_days: int, *, now: datetime |
     day = today - timedelta(days=look_back_days)
     if known:
         day = max(min(day, max(known)), furthest)
-    while day < today and day in known and known[day].final:
+    while day < today and day in known and known[day].read_to_end_on(today):
         day += timedelta(days=1)
     return day
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Final, Self
 
-from sqlalchemy import select, tuple_
-from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.orm import Session
+from psycopg import sql
+from sqlalchemy import select, text, tuple_
+from sqlalchemy.orm import Session, make_transient_to_detached
 
-from service.database.tables import IdentityMeans, Paper, PaperIdentifier, PaperVersion, Sighting
+from service.database.engine import raw
+from service.database.tables import IdentityMeans, Paper, PaperIdentifier
 from service.papers import identity, merge, turn
 from service.papers.identity import ARXIV, DOI, STRONG, TITLE
 from service.papers.record import Identifier, PaperRecord
@@ -52,8 +53,8 @@ class _Batch:
     now: datetime
     papers: dict[Identifier, Paper]
     by_title: dict[str, list[Paper]]
-    strong: dict[int, set[Identifier]]
-    """The strong names of each of those papers, by ``id()``: papers of this batch have no key yet."""
+    names_of: dict[int, set[Identifier]]
+    """The names but titles of each of those papers, by ``id()``: papers of this batch have no key yet."""
     new: int = 0
     fresh: list[Paper] = field(default_factory=list)
     touched: set[int] = field(default_factory=set)
@@ -70,14 +71,14 @@ class _Batch:
         by_title = _by_title(session, records)
         everyone = {each.id: each for each in papers.values()}
         everyone |= {each.id: each for alike in by_title.values() for each in alike}
-        strong: dict[int, set[Identifier]] = {id(paper): set() for paper in everyone.values()}
+        names_of: dict[int, set[Identifier]] = {id(paper): set() for paper in everyone.values()}
         statement = select(PaperIdentifier.paper_id, PaperIdentifier.scheme, PaperIdentifier.value).where(
-            PaperIdentifier.paper_id.in_(everyone), PaperIdentifier.scheme.in_(STRONG)
+            PaperIdentifier.paper_id.in_(everyone), PaperIdentifier.scheme != TITLE
         )
         if everyone:
             for paper_id, scheme, value in session.execute(statement):
-                strong[id(everyone[paper_id])].add(Identifier(scheme, value))
-        return cls(session, now, papers, by_title, strong)
+                names_of[id(everyone[paper_id])].add(Identifier(scheme, value))
+        return cls(session, now, papers, by_title, names_of)
 
     def put(self, record: PaperRecord) -> None:
         key = readable_key(record.title)
@@ -99,34 +100,46 @@ class _Batch:
             if name not in self.papers:
                 self.papers[name] = paper
                 self.names.append((paper, name, means, confidence, record.source))
-                if name.scheme in STRONG:
-                    self.strong[id(paper)].add(name)
+                if name.scheme != TITLE:
+                    self.names_of[id(paper)].add(name)
         self.sightings[id(paper), record.source] = (paper, record.listed_on or paper.listed_on)
         if record.version is not None:
             self.versions.append((paper, record))
 
-    def write(self) -> None:
-        """Write what has been put so far."""
-        self.session.add_all(self.fresh)
+    def write(self, *, last: bool = True) -> None:
+        """Write what has been put so far. ``last``: nothing more is put, so that the papers need no longer be ours.
+
+        New papers and names are copied in; under the turn nobody else can have written them meanwhile.
+        """
         self.session.flush()
+        if self.fresh:
+            numbers = self.session.execute(_NEW_IDS, {"count": len(self.fresh)}).scalars()
+            for paper, number in zip(self.fresh, numbers, strict=True):
+                paper.id = number
+            # What a new paper does not say is left to the column's default.
+            said = [column for column in _PAPER_COLUMNS if column in vars(self.fresh[0])]
+            _copy(self.session, "paper", said, ([getattr(paper, column) for column in said] for paper in self.fresh))
+        if self.fresh and not last:
+            for paper in self.fresh:
+                make_transient_to_detached(paper)
+            self.session.add_all(self.fresh)
         self.fresh.clear()
-        names = [
-            {"scheme": name.scheme, "value": name.value, "paper_id": paper.id, "means": means,
-             "confidence": confidence, "source": source, "told_at": self.now}
+        names = (
+            (name.scheme, name.value, paper.id, means.value, confidence, source, self.now)
             for paper, name, means, confidence, source in self.names
-        ]  # fmt: skip
+        )
+        _copy(self.session, "paper_identifier", _NAME_COLUMNS, names)
         sightings = [
-            {"paper_id": paper.id, "source": source, "listed_on": listed_on, "seen_at": self.now}
-            for (_, source), (paper, listed_on) in self.sightings.items()
+            (paper.id, source, listed_on, self.now) for (_, source), (paper, listed_on) in self.sightings.items()
         ]
         versions = [
-            {"paper_id": paper.id, "scheme": _numbering(record), "version": record.version, "source": record.source,
-             "listed_on": record.listed_on, "title": record.title, "seen_at": self.now}
+            (paper.id, _numbering(record), record.version, record.source, record.listed_on, record.title, self.now)
             for paper, record in self.versions
-        ]  # fmt: skip
-        for table, rows in ((PaperIdentifier, names), (Sighting, sightings), (PaperVersion, versions)):
+        ]
+        for statement, rows in ((_SIGHTINGS, sightings), (_VERSIONS, versions)):
             if rows:
-                self.session.execute(upsert(table).on_conflict_do_nothing(), rows)
+                columns = [list(column) for column in zip(*rows, strict=True)]
+                raw(self.session).execute(statement, columns)
         self.names.clear()
         self.sightings.clear()
         self.versions.clear()
@@ -137,7 +150,7 @@ class _Batch:
         self.fresh.append(paper)
         self.made_here.add(id(paper))
         self.by_title.setdefault(key, []).append(paper)
-        self.strong[id(paper)] = set()
+        self.names_of[id(paper)] = set()
         return paper
 
     def _named(self, record: PaperRecord, key: str) -> Paper | None:
@@ -149,13 +162,14 @@ class _Batch:
             if paper is None or paper is found:
                 continue
             if found is not None:
-                if name.scheme in STRONG:
+                # Rows known by their title only are judged by more than it, afterwards.
+                if name.scheme != TITLE:
                     found = self._united(found, paper, record)
                 continue
             if name.scheme == TITLE:
                 if self._likeness(paper, record, key, named=True) is not None:
                     found = paper
-            elif not identity.contradict(record.identifiers, self.strong[id(paper)], _ARXIV_ONLY):
+            elif not identity.contradict(record.identifiers, self.names_of[id(paper)], _ARXIV_ONLY):
                 found = paper
         return found
 
@@ -164,7 +178,7 @@ class _Batch:
         best: Paper | None = None
         confidence = 0.0
         for paper in self.by_title.get(key, ()):
-            if identity.contradict(record.identifiers, self.strong[id(paper)]):
+            if identity.contradict(record.identifiers, self.names_of[id(paper)]):
                 continue
             likeness = self._likeness(paper, record, key)
             if likeness is not None and likeness > confidence:
@@ -177,7 +191,11 @@ class _Batch:
     def _with_nameless(self, paper: Paper, record: PaperRecord, key: str) -> Paper:
         """Take in a paper that has no arXiv id and no DOI, and is by title and more what this record speaks of."""
         for alike in list(self.by_title.get(key, ())):
-            if alike is paper or self.strong[id(alike)]:
+            names = self.names_of[id(alike)]
+            # Looked up anew each time: a paper of the list may be gone by now.
+            if alike is paper or alike not in self.by_title[key] or any(name.scheme in STRONG for name in names):
+                continue
+            if identity.contradict(names, self.names_of[id(paper)]):
                 continue
             likeness = self._likeness(alike, record, key)
             if likeness is not None:
@@ -187,7 +205,7 @@ class _Batch:
 
     def _united(self, one: Paper, other: Paper, record: PaperRecord) -> Paper:
         """Unite two papers that ``record`` names both, unless each has an arXiv id of its own."""
-        if identity.contradict(self.strong[id(one)], self.strong[id(other)], _ARXIV_ONLY):
+        if identity.contradict(self.names_of[id(one)], self.names_of[id(other)], _ARXIV_ONLY):
             return one
         names = ", ".join(f"{name.scheme}:{name.value}" for name in record.identifiers)
         because = f"a row of {record.source} names both: {names}"
@@ -195,7 +213,7 @@ class _Batch:
 
     def _one_of(self, one: Paper, other: Paper, because: str, means: IdentityMeans, confidence: float) -> Paper:
         # Both must be rows before one can take over what refers to the other.
-        self.write()
+        self.write(last=False)
         because = because[:_LONGEST_REASON]
         survivor = merge.unite(
             self.session, one, other, because=because, now=self.now, means=means, confidence=confidence
@@ -204,7 +222,7 @@ class _Batch:
         self.papers = {name: survivor if paper is lost else paper for name, paper in self.papers.items()}
         for alike in self.by_title.values():
             alike[:] = dict.fromkeys(survivor if paper is lost else paper for paper in alike)
-        self.strong[id(survivor)] |= self.strong[id(lost)]
+        self.names_of[id(survivor)] |= self.names_of[id(lost)]
         # Of two papers of this very batch one has never been anybody's.
         self.new -= id(lost) in self.made_here
         self.touched.discard(id(lost))
@@ -215,6 +233,32 @@ class _Batch:
 
 
 _WEIGHT: Final = {ARXIV: 0, DOI: 1, TITLE: 3}
+
+
+_NEW_IDS: Final = text(
+    "SELECT nextval(pg_get_serial_sequence('paper', 'id')) FROM generate_series(1, CAST(:count AS integer))"
+)
+_PAPER_COLUMNS: Final = tuple(column.key for column in Paper.__table__.columns)
+_NAME_COLUMNS: Final = ("scheme", "value", "paper_id", "means", "confidence", "source", "told_at")
+_SIGHTINGS: Final = """
+    INSERT INTO sighting (paper_id, source, listed_on, seen_at)
+    SELECT * FROM unnest(%s::bigint[], %s::text[], %s::date[], %s::timestamptz[]) ON CONFLICT DO NOTHING
+"""
+_VERSIONS: Final = """
+    INSERT INTO paper_version (paper_id, scheme, version, source, listed_on, title, seen_at)
+    SELECT * FROM unnest(
+        %s::bigint[], %s::text[], %s::integer[], %s::text[], %s::date[], %s::text[], %s::timestamptz[]
+    ) ON CONFLICT DO NOTHING
+"""
+
+
+def _copy(session: Session, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    with raw(session).cursor() as cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row(row)
 
 
 def _numbering(record: PaperRecord) -> str:

@@ -104,15 +104,14 @@ def likeness(
     return 0.8 if telling else 0.6 if named else None
 
 
-def contradict(one: Iterable[Identifier], other: Iterable[Identifier], schemes: frozenset[str] = STRONG) -> bool:
-    """Whether two sets of names cannot be one paper's: both have names of one of ``schemes``, and none in common."""
+def contradict(one: Iterable[Identifier], other: Iterable[Identifier], schemes: frozenset[str] | None = None) -> bool:
+    """Whether two sets of names cannot be one paper's: in one of ``schemes`` (all of them, but titles, where none are
+    given) both have names, and none in common. A server gives a work one id."""
     ours, theirs = set(one), set(other)
-    return any(
-        (mine := {name for name in ours if name.scheme == scheme})
-        and (yours := {name for name in theirs if name.scheme == scheme})
-        and not mine & yours
-        for scheme in schemes
-    )
+    of_both = {name.scheme for name in ours} & {name.scheme for name in theirs}
+    told_apart = of_both - {TITLE} if schemes is None else of_both & schemes
+    shared = {name.scheme for name in ours & theirs}
+    return bool(told_apart - shared)
 
 
 def surname(name: str) -> str:

@@ -10,6 +10,9 @@ from typing import Final
 
 from pylatexenc.latex2text import LatexNodes2Text
 
+LONGEST_ORIGINAL: Final = 40_000
+"""Characters."""
+
 _LATEX = LatexNodes2Text(math_mode="text", keep_comments=True, strict_latex_spaces=False)
 
 # `$5 and $10` is money: a formula touches its dollar signs on the inside.
@@ -88,10 +91,11 @@ def plain(text: str) -> str:
 
 def original(written: object, readable: str | None) -> str | None:
     """What the source wrote, to be kept where it is more than ``readable`` with other white space; None: nothing to
-    keep. Characters that no database holds (NUL, lone surrogates) become U+FFFD."""
+    keep. What no database holds (NUL, lone surrogates) becomes U+FFFD or ``?``; it ends after LONGEST_ORIGINAL."""
     if not isinstance(written, str) or readable is None:
         return None
-    if _SPACE.sub(" ", written).strip() == readable:
+    written = written[:LONGEST_ORIGINAL]
+    if written == readable or _SPACE.sub(" ", written).strip() == readable:
         return None
     return written.replace("\x00", "\ufffd").encode("utf-8", "replace").decode() if _unholdable(written) else written
 

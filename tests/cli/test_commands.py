@@ -106,3 +106,13 @@ def test_without_a_network_ingest_says_so_and_exits_1(paperround: Run) -> None:
     assert done.returncode == 1
     assert done.stderr.count("cannot be reached") == 2
     assert "Traceback" not in done.stderr
+    done = paperround("coverage", "--json")
+    assert done.returncode == 1, "days of the look-back are overdue"
+    told = json.loads(done.stdout)
+    assert {(day["source"], day["state"]) for day in told["days"]} == {("arxiv", "failed"), ("huggingface", "failed")}
+    assert [len(late["days"]) for late in told["overdue"]] == [2, 2]
+    shown = paperround("coverage", COLUMNS="200")
+    assert "cannot be reached" in shown.stdout
+    assert "arxiv: 2 overdue since" in shown.stderr
+    findings = {each["check"]: each["verdict"] for each in json.loads(paperround("doctor", "--json").stdout)}
+    assert findings["coverage arxiv"] == "warning"

@@ -99,13 +99,18 @@ def test_a_later_complete_reading_mends_and_a_later_failure_breaks_nothing(datab
     assert known(database, TODAY).error is None
 
 
-def test_the_next_reading_begins_at_the_oldest_day_that_is_not_final(database: Database) -> None:
+def test_the_next_reading_begins_at_the_oldest_day_that_is_not_complete(database: Database) -> None:
     assert since(database) == EARLIEST
     read(database, Source(*(DayRead(day, 0) for day in (EARLIEST, EARLIER, YESTERDAY, TODAY))))
     assert since(database) == TODAY
+
+
+def test_once_a_day_the_whole_look_back_is_read_again(database: Database) -> None:
+    """A day may have grown after it was read, and its papers' upvotes have."""
+    read(database, Source(*(DayRead(day, 0) for day in (EARLIEST, EARLIER, YESTERDAY, TODAY))))
     tomorrow = NOW + timedelta(days=1)
-    assert since(database, tomorrow) == TODAY, "read while it lasted, a day may have grown"
-    read(database, Source(DayRead(TODAY, 0)), TODAY, tomorrow)
+    assert since(database, tomorrow) == EARLIER
+    read(database, Source(*(DayRead(day, 0) for day in (EARLIER, YESTERDAY, TODAY))), EARLIER, tomorrow)
     assert since(database, tomorrow) == TODAY + timedelta(days=1)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from itertools import permutations
+from itertools import count, permutations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
@@ -166,6 +166,28 @@ def test_the_same_title_by_other_people_is_another_paper(database: Database) -> 
     assert take(database, record(TITLED, authors=("Bo High",))).new == 1
 
 
+def test_two_ids_of_one_source_are_two_papers_whatever_their_title(database: Database) -> None:
+    rows = [record(TITLED, identifiers=(Identifier("hub", each),), abstract=ABSTRACT) for each in ("x", "y")]
+    assert take(database, *rows, name="hub").new == 2
+    assert take(database, *rows, name="hub").new == 0
+
+
+def test_a_row_takes_in_every_nameless_paper_of_its_title_but_those_told_apart(database: Database) -> None:
+    """However many saved pages and feeds told of a work under a title that the server gives it only later."""
+    names = (arxiv("2601.00001"),)
+    take(database, record("An Early Title", identifiers=names, version=1, abstract=ABSTRACT))
+    take(database, record(TITLED, identifiers=(Identifier("hub", "x"),), abstract=ABSTRACT), name="hub")
+    take(database, record(TITLED, identifiers=(doi("10.1/other"),), authors=("Bo High",), abstract=""))
+    take(database, record(TITLED, identifiers=names, version=2, abstract=ABSTRACT))
+    first, other = papers(database)
+    assert (first.title, first.version) == (TITLED, 2)
+    assert other.authors == ["Bo High"]
+    with database.transaction() as session:
+        alias = session.scalars(select(PaperAlias)).one()
+        assert {name.scheme for name in archive.identifiers(session, first.id)} == {ARXIV, "hub"}
+    assert (alias.means, round(alias.confidence, 2)) == (IdentityMeans.TITLE, 0.99)
+
+
 def test_a_volumes_doi_does_not_make_two_arxiv_papers_one(database: Database) -> None:
     rows = [record(identifiers=(arxiv(f"2601.0000{n}"), doi("10.1/volume"))) for n in (1, 2)]
     assert take(database, *rows).new == 2
@@ -298,6 +320,44 @@ def test_three_sources_tell_of_one_work_in_any_order(database: Database, order: 
         take(database, rows[number])
     take(database, *(rows[number] for number in order))
     assert len(papers(database)) == 1
+
+
+_WORK_NAMES = ("arxiv", "doi a", "doi b", "hub")
+_ROWS = st.lists(
+    st.tuples(st.integers(1, 2), st.sets(st.sampled_from(_WORK_NAMES), min_size=1), st.integers(0, 2)), max_size=9
+)
+"""Rows of two works: whose, which of its names, and in which of three readings."""
+_example = count(1)
+
+
+@given(_ROWS)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_however_rows_arrive_there_are_as_many_papers_as_their_names_can_tell_apart(
+    database: Database, rows: list[tuple[int, set[str], int]]
+) -> None:
+    example = next(_example)
+
+    def names(work: int, kinds: set[str]) -> tuple[Identifier, ...]:
+        of = {
+            "arxiv": arxiv(f"{2000 + example:04d}.{work:05d}"), "doi a": doi(f"10.1/{example}/{work}/a"),
+            "doi b": doi(f"10.1/{example}/{work}/b"), "hub": Identifier("hub", f"{example}/{work}"),
+        }  # fmt: skip
+        return tuple(sorted(of[kind] for kind in kinds))
+
+    before = len(papers(database))
+    for reading in range(3):
+        take(database, *(record(identifiers=names(work, kinds)) for work, kinds, when in rows if when == reading))
+        if reading == 1:
+            editions.cut(database)
+    # Rows hang together by the names they share.
+    groups: list[set[tuple[int, str]]] = []
+    for work, kinds, _ in rows:
+        group = {(work, kind) for kind in kinds}
+        touching = [each for each in groups if each & group]
+        groups = [each for each in groups if not each & group] + [group.union(*touching)]
+    assert len(papers(database)) - before == len(groups)
+    again = [record(identifiers=names(work, kinds)) for work, kinds, _ in rows]
+    assert take(database, *again).new == 0
 
 
 # ---- editions and what comes after -----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from service.papers.identity import arxiv_id, doi, identifiers
 from service.papers.record import Identifier
-from service.papers.text import plain, title_key
+from service.papers.text import LONGEST_ORIGINAL, original, plain, readable_key, title_key
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,17 @@ from service.papers.text import plain, title_key
         (r"\textbf{bold} {BERT}", "bold BERT"),
         ("e\u0301", "\u00e9"),
         (r"\unknownmacro", "unknownmacro"),
+        (r"at $10^{-3}$ of H$_2$O, $x^{n+1}$ in $\mathbb{R}^3$", "at 10⁻³ of H₂O, x^(n+1) in ℝ³"),
+        (r"in \(\mathcal{O}(\log n)\) time", "in O(log n) time"),
+        (
+            r"code \href{https://a.example/x}{here}, at \url{https://a.example/y_z}",
+            "code here (https://a.example/x), at https://a.example/y_z",
+        ),
+        (r"\textcolor{red}{seen}\footnote{Once.} before~\cite{one,two}", "seen (Once.) before"),
+        ("``So'' they say, models~(LLMs), Fig.~3, ~4x", "“So” they say, models (LLMs), Fig. 3, ~4x"),
+        ("pages 3--4 --- a run --flag", "pages 3–4 — a run --flag"),
+        ("R&amp;amp;D eﬃcient 𝒪(n)", "R&D efficient O(n)"),
+        (r"Erd\H{o}s, \L{}ukasz, Stra{\ss}e, na\"{\i}ve", "Erdős, Łukasz, Straße, naïve"),
     ],
 )
 def test_text_reads_as_a_person_would_write_it(given_text: str, expected: str) -> None:
@@ -39,6 +50,59 @@ def test_any_text_becomes_one_clean_line(text: str) -> None:
     assert "\x00" not in said
     assert said == said.strip()
     assert unicodedata.is_normalized("NFC", said)
+
+
+_PIECES = st.lists(
+    st.sampled_from(
+        ["$", "\\", "{", "}", "^", "_", "~", "--", "``", "''", "&amp;", "&#x202e;", "&#0;", "<i>", "<", ">", "\\href{",
+         "\\footnote{", "\\cite{", "\\(", "\\)", "\\frac", "\\'e", "%", "\n", "\u200b", "\ud800", "w", "10", "ﬁ", " "]
+    ),
+    max_size=40,
+).map("".join)  # fmt: skip
+
+
+@given(_PIECES)
+def test_pieces_of_markup_in_any_order_become_one_clean_line(text: str) -> None:
+    said = plain(text)
+    assert said == " ".join(said.split())
+    assert all(each.isprintable() for each in said)
+    assert unicodedata.is_normalized("NFC", said)
+    assert "\u202e" not in said
+
+
+@given(st.text(st.characters(categories=["Lu", "Ll", "Nd", "Zs"]), max_size=200))
+def test_words_without_markup_are_left_as_they_are(text: str) -> None:
+    kept = unicodedata.normalize("NFC", " ".join(text.split()))
+    plainer = "".join(
+        unicodedata.normalize("NFKC", each) if 0x1D400 <= ord(each) < 0x1D800 or 0xFB00 <= ord(each) < 0xFB07 else each
+        for each in kept
+    )
+    assert plain(text) == unicodedata.normalize("NFC", plainer)
+
+
+@given(_PIECES | st.text(alphabet=st.characters(), max_size=100))
+def test_the_original_is_kept_where_it_says_more_and_can_be_stored(text: str) -> None:
+    kept = original(text, plain(text))
+    if kept is None:
+        assert plain(text) == " ".join(text.split())
+    else:
+        assert "\x00" not in kept
+        assert len(kept) == len(text)
+        kept.encode()
+
+
+def test_nothing_is_kept_of_what_is_no_text() -> None:
+    assert original(None, "x") is None
+    assert original(["x"], "x") is None
+    assert original("a\n  b", "a b") is None
+    assert original("$x$", None) is None
+    assert original("$x$\x00", "x") == "$x$\ufffd"
+    assert len(original("$x$" * 1_000_000, "x") or "") == LONGEST_ORIGINAL
+
+
+@given(st.text(max_size=80))
+def test_the_key_of_a_readable_title_is_that_of_the_title(text: str) -> None:
+    assert readable_key(plain(text)) == title_key(text)
 
 
 def test_two_printings_of_one_title_have_one_key() -> None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from fastapi.testclient import TestClient
 from lxml import html
 
 from service.database import Database
+from service.papers import ingest
+from service.papers.record import DayRead, Identifier
 from tests import factories
 
 HOSTILE = """<script>alert("x")</script> & 'quoted' <img src=x onerror=alert(1)>"""
@@ -47,6 +49,33 @@ def test_other_days_are_linked_and_a_day_without_papers_is_404(browser: TestClie
     assert f'href="/day/{earlier}"' in front
     assert "Earlier Work" in browser.get(f"/day/{earlier}").text
     assert browser.get("/day/1999-01-01").status_code == 404
+
+
+def test_a_day_says_why_it_is_empty_and_what_is_lacking(browser: TestClient, database: Database) -> None:
+    today, earlier = factories.TODAY, factories.TODAY - timedelta(days=2)
+    now = datetime.now(UTC)
+    ingest.ingest(database, factories.Listed(DayRead(earlier, 0)), earlier, now=now, by_days=True)
+    ingest.ingest(database, factories.Listed(DayRead(earlier, 0, complete=False), name="biorxiv"), earlier, now=now)
+    day = browser.get(f"/day/{earlier}")
+    assert day.status_code == 200
+    said = texts(day.text)
+    assert "arXiv announced nothing on this day." in said
+    assert "bioRxiv has not answered yet; we keep trying." in said
+    assert "arXiv has not told of this day yet; we keep asking." in texts(browser.get(f"/day/{today}").text)
+    factories.edition(database, factories.record("A Paper", listed_on=earlier))
+    said = texts(browser.get(f"/day/{earlier}").text)
+    assert "arXiv announced nothing" not in said
+    assert "bioRxiv has not answered yet; we keep trying." in said
+
+
+def test_the_page_of_a_merged_paper_leads_to_the_one_that_stands(browser: TestClient, database: Database) -> None:
+    names = (Identifier("arxiv", "2601.00001"), Identifier("doi", "10.1/x"))
+    factories.edition(database, *(factories.record(identifiers=(name,)) for name in names))
+    ingest.ingest(database, factories.Listed(factories.record("Both", identifiers=names)), factories.TODAY)
+    moved = browser.get("/papers/2")
+    assert (moved.status_code, moved.headers["location"]) == (301, "/papers/1")
+    assert browser.get("/papers/1").status_code == 200
+    assert browser.get("/papers/3").status_code == 404
 
 
 def test_every_internal_link_of_every_page_answers(browser: TestClient, database: Database) -> None:
