@@ -57,11 +57,11 @@ REGISTERED: Final[Mapping[str, Make]] = MappingProxyType(
     }
 )
 """Every source by the name that PAPERROUND_SOURCES gives it."""
-_WITH_PARAMETER: Final = frozenset({"feed", "folder"})
+_WITHOUT_PARAMETER: Final = REGISTERED.keys() - {"feed", "folder"}
 _LAST: Final = "arxiv-api"
 
 
-def configured(settings: Settings, database: Database, registered: Mapping[str, Make] = REGISTERED) -> list[Source]:
+def configured(settings: Settings, database: Database) -> list[Source]:
     """The sources that every ingest reads, as PAPERROUND_SOURCES names them; enrichment comes last.
 
     Raises :class:`SettingsError`.
@@ -71,13 +71,13 @@ def configured(settings: Settings, database: Database, registered: Mapping[str, 
     made = []
     for each in sorted(wanted, key=lambda name: name == _LAST):
         name, colon, parameter = each.partition(":")
-        if name not in registered:
+        if name not in REGISTERED:
             raise SettingsError(
-                f"PAPERROUND_SOURCES names “{name[:60]}”, which is no source: choose from {', '.join(registered)}"
+                f"PAPERROUND_SOURCES names “{name[:60]}”, which is no source: choose from {', '.join(REGISTERED)}"
             )
-        if colon and name in REGISTERED.keys() - _WITH_PARAMETER:
+        if colon and name in _WITHOUT_PARAMETER:
             raise SettingsError(f"PAPERROUND_SOURCES: {name} takes nothing after a colon")
-        made.append(registered[name](house, parameter))
+        made.append(REGISTERED[name](house, parameter))
     return made
 
 
