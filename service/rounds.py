@@ -22,6 +22,7 @@ from service.digests import plan
 from service.matching import match
 from service.outbox import rows
 from service.papers import coverage, editions, ingest, sources
+from service.papers.record import Dayless, Settling
 from service.settings import Settings
 
 Tell = Callable[[str, int], None]
@@ -48,10 +49,15 @@ class RoundReport:
 
 def gather(database: Database, settings: Settings, tell: Tell | None = None) -> Iterator[ingest.IngestReport]:
     """Read every configured source once, a report each; a source that fails is reported and costs only itself."""
-    for source in sources.configured(settings):
+    for source in sources.configured(settings, database):
         with database.transaction() as session:
             since = coverage.since(session, source.name, settings.look_back_days)
-        yield ingest.ingest(database, source, since, by_days=True, on_progress=_step(tell, f"read {source.name}"))
+        by_days = not isinstance(source, Dayless)
+        step = _step(tell, f"read {source.name}")
+        report = ingest.ingest(database, source, since, by_days=by_days, on_progress=step)
+        if isinstance(source, Settling):
+            source.settle()
+        yield report
 
 
 def cut_and_match(database: Database, tell: Tell | None = None) -> editions.CutEdition | None:

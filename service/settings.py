@@ -67,12 +67,24 @@ class Settings(BaseSettings):
     )
     """Space-separated arXiv categories or archives to read each day."""
     allow_private_sources: bool = False
-    """Let fetches reach private and loopback addresses: for tests and for sources inside your own network."""
+    """Let the addresses of sources be private or loopback: for tests and for sources inside your own network. Where
+    they redirect to must be public, or the same host, all the same."""
     ingest_minutes: int = Field(default=60, ge=1, le=1440)
     """Between two readings of the sources by the scheduler."""
     look_back_days: int = Field(default=3, ge=1, le=30)
     """Days before today that are asked for again until they are complete."""
     fetch_timeout_seconds: float = Field(default=20.0, gt=0)
+    """For a connection and between two parts of an answer; a whole answer may take six times as long."""
+    fetch_pace_seconds: float = Field(default=0.5, ge=0, le=60)
+    """Least time between two requests to one host; arXiv's hosts always have 3 seconds and one connection."""
+    fetch_retry_seconds: float = Field(default=2.0, ge=0, le=20)
+    """Before the second of three tries, where the host asks for nothing else; doubled before the third."""
+    sources: str = "huggingface arxiv"
+    """Space-separated names of the sources to read, some with a parameter: docs/sources.md."""
+    arxiv_oai_url: str = "https://oaipmh.arxiv.org/oai"
+    arxiv_api_url: str = "https://export.arxiv.org/api/query"
+    biorxiv_url: str = "https://api.biorxiv.org"
+    """Of bioRxiv and medRxiv."""
 
     # Rounds
     first_digest_days: int = Field(default=3, ge=0, le=30)
@@ -129,7 +141,7 @@ class Settings(BaseSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    @field_validator("site_url", "huggingface_url", "arxiv_rss_url")
+    @field_validator("site_url", "huggingface_url", "arxiv_rss_url", "arxiv_oai_url", "arxiv_api_url", "biorxiv_url")
     @classmethod
     def _origin(cls, value: str) -> str:
         if value and urlsplit(value).scheme not in ("http", "https"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,9 +31,14 @@ def ingest(
     form: Annotated[
         str | None, typer.Option("--format", help="page, huggingface, arxiv-rss or jsonl; guessed without it.")
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every configured source, and then what is known of each day.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Take new papers from the configured sources, or from one file."""
+    if every and file is not None:
+        raise typer.BadParameter("--all reads the configured sources, --file reads one file: give one of them")
     if form is not None and file is None:
         raise typer.BadParameter("--format goes with --file")
     source = sources.from_file(file, form) if file is not None else None
@@ -42,11 +48,17 @@ def ingest(
             reports = [ingesting.ingest(database, source, datetime.now(UTC).date(), on_progress=step)]
         else:
             reports = list(rounds.gather(database, settings, tell))
-    if json:
+        with database.transaction() as session:
+            known = covering.listing(session, settings.look_back_days + 1) if every else []
+    if json and every:
+        print_json({"sources": [_as_row(report) for report in reports], "coverage": [asdict(each) for each in known]})
+    elif json:
         print_json([_as_row(report) for report in reports] if file is None else _as_row(reports[0]))
     else:
         for report in reports:
             _print_report(report)
+        if every:
+            _print_coverage(known)
     if file is not None and (reports[0].error or (reports[0].seen and reports[0].rejected == reports[0].seen)):
         raise typer.Exit(2)
     if reports and all(report.error for report in reports):
@@ -64,14 +76,7 @@ def coverage(
     if json:
         print_json({"days": [asdict(each) for each in known], "overdue": [asdict(each) for each in overdue]})
     else:
-        table = Table("day", "source", "state", "expected", "taken", "rejected", "attempts", "read (UTC)", "why not",
-                      box=None)  # fmt: skip
-        for each in known:
-            read_at = f"{each.read_at:%Y-%m-%d %H:%M}" if each.read_at else "—"
-            expected = "—" if each.expected is None else str(each.expected)
-            numbers = (expected, str(each.taken), str(each.rejected), str(each.attempts))
-            table.add_row(str(each.day), each.source, each.state, *numbers, read_at, escape(each.error or ""))
-        console.print(table)
+        _print_coverage(known)
         for late in overdue:
             complain(f"{late.source}: {len(late.days)} overdue since {late.days[0]}: {late.error or 'never told of'}")
     if overdue:
@@ -153,3 +158,14 @@ def _print_report(report: ingesting.IngestReport) -> None:
             console.print(f"… and {report.rejected - _SHOWN_PROBLEMS} more; the first thousand with --json")
     if report.error:
         complain(f"{report.source}: {report.error}")
+
+
+def _print_coverage(known: Sequence[covering.SourceDay]) -> None:
+    table = Table("day", "source", "state", "expected", "taken", "rejected", "attempts", "read (UTC)", "why not",
+                  box=None)  # fmt: skip
+    for each in known:
+        read_at = f"{each.read_at:%Y-%m-%d %H:%M}" if each.read_at else "—"
+        expected = "—" if each.expected is None else str(each.expected)
+        numbers = (expected, str(each.taken), str(each.rejected), str(each.attempts))
+        table.add_row(str(each.day), each.source, each.state, *numbers, read_at, escape(each.error or ""))
+    console.print(table)

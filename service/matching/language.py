@@ -64,7 +64,7 @@ MOST_PREFIXES = 10
 """Each is as dear as the words that begin so are many."""
 
 _LONGEST_SHOWN: Final = 40
-SOURCES: Final = ("huggingface", "arxiv", "file", "sample")
+SOURCES: Final = ("huggingface", "arxiv", "biorxiv", "medrxiv", "feed", "file", "sample")
 
 
 class QueryError(Exception):

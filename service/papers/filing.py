@@ -87,6 +87,8 @@ class _Batch:
         if paper is None:
             paper, confidence = self._alike(record, key)
             means = IdentityMeans.TITLE
+        if paper is None and record.revision:
+            return
         if paper is None:
             means, confidence = IdentityMeans.STATED, 1.0
             paper = self._made(record, key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -43,6 +43,9 @@ class PaperRecord:
     code_url: str | None = None
     project_url: str | None = None
     withdrawn: bool = False
+    revision: bool = False
+    """Announces another version of a paper that was new before: it enriches the paper if that is known, and is never
+    new itself."""
     version: int | None = None
     """Of the paper, counted from 1 by the server it is on."""
     original_title: str | None = None
@@ -90,8 +93,20 @@ class Source(Protocol):
     """
 
     name: str
-    """Names the publication (``huggingface``, ``arxiv``, …): what ``source:`` in a query means."""
+    """Names what is read (``huggingface``, ``arxiv``, ``arxiv-oai``, …): coverage is kept under it. The publication
+    that ``source:`` in a query means is the ``source`` of a record."""
     origin: str
     """The URL or file that is read."""
 
     def fetch(self, since: date) -> Iterator[Row]: ...
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """A source that has something to do once its rows are stored, such as putting a file away."""
+
+    def settle(self) -> None: ...
+
+
+class Dayless:
+    """A source that does not publish by days: nothing is noted of its days, not even that they failed."""

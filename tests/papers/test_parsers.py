@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from service.papers import sources
 from service.papers.record import PaperRecord, Problem, Row, SourceError
-from service.papers.sources import arxiv_rss, daily_page, huggingface, jsonl
+from service.papers.sources import arxiv_api, arxiv_oai, arxiv_rss, biorxiv, daily_page, huggingface, jsonl
+from service.papers.sources import feed as feeds
 
 PAGE = """new
 
@@ -163,12 +164,16 @@ def test_a_weekend_feed_without_items_is_empty_not_wrong() -> None:
     assert list(arxiv_rss.read_feed(feed(), "a feed")) == []
 
 
-def test_an_entity_bomb_and_an_external_entity_stay_harmless() -> None:
-    bomb = b"""<?xml version="1.0"?><!DOCTYPE r [<!ENTITY a "lol"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">
-    <!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;"><!ENTITY x SYSTEM "file:///etc/hostname">]>
-    <rss><channel><item><title>&c;&c;&x;</title><guid>oai:arXiv.org:2606.00001v1</guid></item></channel></rss>"""
-    for row in arxiv_rss.read_feed(bomb, "a feed"):
-        assert len(str(row)) < 2_000
+BOMB = b"""<?xml version="1.0"?><!DOCTYPE r [<!ENTITY a "lol"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">
+<!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;"><!ENTITY x SYSTEM "file:///etc/hostname">]>
+<rss><channel><item><title>&c;&c;&x;</title><guid>oai:arXiv.org:2606.00001v1</guid></item></channel></rss>"""
+
+
+@pytest.mark.parametrize("bomb", [BOMB, BOMB.decode().replace("?>", ' encoding="utf-16"?>', 1).encode("utf-16")])
+@pytest.mark.parametrize("parser", ["arxiv-rss", "feed", "oai", "api"])
+def test_a_document_that_declares_entities_is_refused(parser: str, bomb: bytes) -> None:
+    with pytest.raises(SourceError, match="declares entities"):
+        list(PARSERS[parser](bomb))
 
 
 # ---- JSON Lines ------------------------------------------------------------------------------------------------------
@@ -198,9 +203,13 @@ def test_links_that_are_no_web_links_are_not_taken() -> None:
 
 # ---- anything at all -------------------------------------------------------------------------------------------------
 
-PARSERS: dict[str, Callable[[bytes], Iterator[Row]]] = {
+PARSERS: dict[str, Callable[[bytes], Iterator[PaperRecord | Problem]]] = {
     "page": lambda body: daily_page.read_page("Daily Papers\n\n" + body.decode("utf-8", "replace"), "x"),
-    "feed": lambda body: arxiv_rss.read_feed(body, "x"),
+    "arxiv-rss": lambda body: arxiv_rss.read_feed(body, "x"),
+    "feed": lambda body: feeds.read_feed(body, "x"),
+    "oai": lambda body: arxiv_oai.Page("x").read(body),
+    "api": lambda body: arxiv_api.read_answer(body, "x"),
+    "biorxiv": lambda body: iter(biorxiv.read_page(body, "x", "biorxiv").rows),
     "lines": lambda body: jsonl.read_lines(body.split(b"\n")),
 }
 

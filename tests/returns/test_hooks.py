@@ -24,7 +24,7 @@ from pydantic import SecretStr
 
 from service.database import Database
 from service.database.tables import ReaderState
-from service.papers.fetch import Fetcher, FetchError
+from service.papers.fetching import Fetcher, FetchError
 from service.returns import hooks
 from service.returns.hooks import Call, ForgedCall, HookError, MalformedCall
 from service.settings import Settings, SettingsError
@@ -65,8 +65,8 @@ class Far(Fetcher):
         self.asked: list[str] = []
         self._answers = answers
 
-    def get(self, url: str, query: Mapping[str, str] | None = None) -> bytes:
-        assert query is None
+    def get(self, url: str, query: Mapping[str, str] | None = None, *, tries: int = 1) -> bytes:
+        assert (query, tries) == (None, 1)
         self.asked.append(url)
         if url not in self._answers:
             raise FetchError(f"{url} answered 404")

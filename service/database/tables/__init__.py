@@ -5,6 +5,7 @@ Columns of state hold the text of a ``StrEnum`` with a CHECK.
 
 from service.database.tables.base import Base
 from service.database.tables.delivery import Delivery, DeliveryKind, DeliveryState, Digest
+from service.database.tables.fetching import FetchedBody, FetchHost
 from service.database.tables.matching import Match, Query, Topic
 from service.database.tables.papers import (
     Coverage,
@@ -40,6 +41,8 @@ __all__ = [
     "DeliveryState",
     "Digest",
     "Edition",
+    "FetchHost",
+    "FetchedBody",
     "IdentityMeans",
     "Ingest",
     "IngestProblem",

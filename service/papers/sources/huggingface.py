@@ -7,20 +7,22 @@ are absent, not null. The row's own ``publishedAt`` is Eastern time labelled as 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import orjson
 
-from service.papers.fetch import Fetcher, FetchError
+from service.papers.fetching import Fetcher, FetchError
 from service.papers.identity import identifiers
-from service.papers.record import PaperRecord, Problem, SourceError
+from service.papers.record import Dayless, DayRead, PaperRecord, Problem, Row, SourceError
 from service.papers.sources import field
 from service.papers.sources.field import RowError
 from service.papers.text import original
 
 NAME: Final = "huggingface"
+_PATH: Final = "/api/daily_papers"
 _PAGE_ROWS: Final = 100
 _MOST_PAGES: Final = 20
 
@@ -31,39 +33,102 @@ class HuggingFaceDaily:
     name = NAME
 
     def __init__(self, origin: str, fetcher: Fetcher) -> None:
-        self.origin = f"{origin}/api/daily_papers"
+        self.origin = f"{origin}{_PATH}"
         self._fetcher = fetcher
 
-    def fetch(self, since: date) -> Iterator[PaperRecord | Problem]:
+    def fetch(self, since: date) -> Iterator[Row]:
         """Newest day first. A day that fails costs that day; when the first two fail, the site is taken to be away."""
         failures = days = 0
+        last: FetchError | None = None
         day = datetime.now(UTC).date()
         while day >= since:
             days += 1
+            rows = 0
             try:
-                yield from self._day(day)
+                for row in _listing(self._fetcher, self.origin, {"date": day.isoformat()}, f"{day} row "):
+                    # Rows that the listing of one day gives for another are not this day's.
+                    rows += not isinstance(row, PaperRecord) or row.listed_on in (day, None)
+                    yield row
             except FetchError as error:
                 failures += 1
+                yield DayRead(day, rows, complete=False, note=str(error))
                 if failures == days and failures >= 2:
                     raise SourceError(str(error)) from error
-                yield Problem(day.isoformat(), str(error))
+                last = error
+            else:
+                yield DayRead(day, rows)
             day -= timedelta(days=1)
-        if failures == days:
-            raise SourceError(f"{self.origin} could not be read on any day: try again later")
+        if last is not None:
+            raise SourceError(f"{failures} of {days} days could not be read to their end, the last: {last}") from last
 
-    def _day(self, day: date) -> Iterator[PaperRecord | Problem]:
-        for page in range(_MOST_PAGES):
-            query = {"date": day.isoformat(), "limit": str(_PAGE_ROWS), "p": str(page)}
-            body = self._fetcher.get(self.origin, query)
+
+class HuggingFaceWeeks:
+    """The listings of the weeks since ``since``: fewer requests than days, for catching up."""
+
+    name = f"{NAME}-week"
+
+    def __init__(self, origin: str, fetcher: Fetcher) -> None:
+        self.origin = f"{origin}{_PATH}"
+        self._fetcher = fetcher
+
+    def fetch(self, since: date) -> Iterator[Row]:
+        today = datetime.now(UTC).date()
+        monday = since - timedelta(days=since.weekday())
+        while monday <= today:
+            year, week, _ = monday.isocalendar()
+            name = f"{year}-W{week:02}"
+            found: Counter[date] = Counter()
             try:
-                rows = orjson.loads(body)
-            except orjson.JSONDecodeError as error:
-                raise FetchError(f"{self.origin} answered with something that is not JSON: {error.msg}") from error
-            if not isinstance(rows, list):
-                raise FetchError(f"{self.origin} answered with something that is not a list of papers")
-            yield from read_rows(rows, f"{day} row ")
-            if len(rows) < _PAGE_ROWS:
-                return
+                for row in _listing(self._fetcher, self.origin, {"week": name}, f"{name} row "):
+                    if isinstance(row, PaperRecord) and row.listed_on is not None:
+                        found[row.listed_on] += 1
+                    yield row
+            except FetchError as error:
+                raise SourceError(str(error)) from error
+            for day in (monday + timedelta(days=n) for n in range(7)):
+                if since <= day <= today:
+                    yield DayRead(day, found[day])
+            monday += timedelta(days=7)
+
+
+class HuggingFaceTrending(Dayless):
+    """What is much read now, of whatever day: it refreshes counts and finds what was missed. It tells of no days."""
+
+    name = f"{NAME}-trending"
+
+    def __init__(self, origin: str, fetcher: Fetcher) -> None:
+        self.origin = f"{origin}{_PATH}"
+        self._fetcher = fetcher
+
+    def fetch(self, since: date) -> Iterator[Row]:  # noqa: ARG002 (trending has no days)
+        try:
+            yield from _listing(self._fetcher, self.origin, {"sort": "trending"}, "trending row ", pages=1)
+        except FetchError as error:
+            raise SourceError(str(error)) from error
+
+
+def _listing(
+    fetcher: Fetcher, url: str, wanted: Mapping[str, str], position: str, pages: int = _MOST_PAGES
+) -> Iterator[PaperRecord | Problem]:
+    """All pages of a listing. A listing that changes while it is read repeats rows: each id is told once."""
+    seen: set[str] = set()
+    for page in range(pages):
+        query = {**wanted, "limit": str(_PAGE_ROWS), "p": str(page)}
+        try:
+            rows = orjson.loads(fetcher.get(url, query))
+        except orjson.JSONDecodeError as error:
+            fetcher.forget(url, query)
+            raise FetchError(f"{url} answered with something that is not JSON: {error.msg}") from error
+        if not isinstance(rows, list):
+            fetcher.forget(url, query)
+            raise FetchError(f"{url} answered with something that is not a list of papers")
+        names = [str(field.mapping(field.mapping(row).get("paper")).get("id", "")) for row in rows]
+        fresh = [row for row, name in zip(rows, names, strict=True) if not name or name not in seen]
+        seen.update(names)
+        yield from read_rows(fresh, position if page == 0 else f"{position}{page * _PAGE_ROWS} + ")
+        # A server that does not know the page parameter gives the first page for ever.
+        if len(rows) < _PAGE_ROWS or not fresh:
+            return
 
 
 def read_rows(rows: Iterable[object], position: str = "row ") -> Iterator[PaperRecord | Problem]:

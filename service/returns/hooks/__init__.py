@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from service.database import Database
-from service.papers.fetch import Fetcher
+from service.papers.fetching import Fetcher
 from service.returns.hooks import mailgun, postmark, sendgrid, ses
 from service.returns.hooks.call import Call, ForgedCall, HookError, MalformedCall, Provider
 from service.settings import Settings

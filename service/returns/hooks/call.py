@@ -10,7 +10,7 @@ from typing import Final, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from service.database.tables import ReturnKind
-from service.papers.fetch import Fetcher
+from service.papers.fetching import Fetcher
 from service.settings import Settings
 from service.subscribers import status_codes
 from service.subscribers.return_addresses import AddressPurpose, ForgedAddress, ReturnAddresses

@@ -13,7 +13,7 @@ from typing import Final
 from pydantic import Field
 
 from service.database.tables import ReturnKind
-from service.papers.fetch import Fetcher
+from service.papers.fetching import Fetcher
 from service.returns.hooks.call import (
     Call,
     ForgedCall,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from service.database.tables import ReturnKind
-from service.papers.fetch import Fetcher
+from service.papers.fetching import Fetcher
 from service.returns.hooks.call import Call, ForgedCall, Loose, understood
 from service.settings import Settings
 from service.subscribers import status_codes

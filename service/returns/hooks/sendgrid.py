@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pydantic import Field
 
 from service.database.tables import ReturnKind
-from service.papers.fetch import Fetcher
+from service.papers.fetching import Fetcher
 from service.returns.hooks.call import Call, ForgedCall, Loose, check_age, permanent, understood
 from service.settings import Settings, SettingsError
 from service.subscribers import status_codes

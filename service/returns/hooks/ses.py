@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from service.database.tables import ReturnKind
-from service.papers.fetch import Fetcher, FetchError
+from service.papers.fetching import Fetcher, FetchError
 from service.returns.hooks.call import (
     Call,
     ForgedCall,
