@@ -7,7 +7,7 @@ from service.database.tables.base import Base
 from service.database.tables.delivery import Delivery, DeliveryKind, DeliveryState, Digest
 from service.database.tables.matching import Match, Query, Topic
 from service.database.tables.papers import Edition, Ingest, IngestProblem, Paper, PaperIdentifier, Sighting
-from service.database.tables.subscribers import ConsentEvent, Interest, Reader, ReaderState, Suppression
+from service.database.tables.subscribers import ConsentEvent, Feedback, Interest, Reader, ReaderState, Suppression
 
 __all__ = [
     "Base",
@@ -17,6 +17,7 @@ __all__ = [
     "DeliveryState",
     "Digest",
     "Edition",
+    "Feedback",
     "Ingest",
     "IngestProblem",
     "Interest",
