@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from service.matching.normalise import compounded
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -187,4 +189,5 @@ def _part(tokens: Iterator[str], token: str) -> Expression:
         return Exact(field, token.strip('"'))
     if token[-1:] == "*":
         return Text((token[:-1],), field, prefix=True)
-    return Text(tuple(token.strip('"').split()), field)
+    # Texts kept before a pair of words became one still find what they found.
+    return Text(tuple(compounded(token.strip('"').split())), field)
