@@ -1,8 +1,9 @@
 """The one normaliser, for papers and for queries: a word means the same on both sides. Pure.
 
 Text becomes a stream of whole tokens: compatibility forms folded (NFKC), case and accents gone, LaTeX reduced to what
-it prints, hyphens and slashes as spaces, English plurals folded lightly, a Greek letter spelled out, and what is written
-as one word or as two made one (multi-modal, multimodal). Tokens are never cut, so "lora" is not in "exploration". docs/query-language.md says what readers are told.
+it prints, hyphens and slashes as spaces, English plurals folded lightly, a Greek letter spelled out, and what is as
+often written in one word as in two made one (multi-modal, multimodal). Tokens are never cut, so "lora" is not in
+"exploration". docs/query-language.md says what readers are told.
 """
 
 from __future__ import annotations
