@@ -237,7 +237,7 @@ def outcome(found: set[int], right: set[int]) -> Outcome:
 def evaluated(papers: Sequence[Labelled], keywords: Sequence[Keyword]) -> dict[str, Any]:
     """Every keyword and topic that has a positive among the papers, and the means over them."""
     ways = Ways(papers)
-    asked: list[tuple[str, str, str, Sequence[str], Sequence[str]]] = []
+    asked: list[tuple[str, str, str, tuple[str, ...], tuple[str, ...]]] = []
     for keyword in keywords:
         query = " OR ".join(f'"{form}"' for form in keyword.forms)
         asked.append(("keyword", keyword.name, query, keyword.forms, keyword.forms))
@@ -245,7 +245,7 @@ def evaluated(papers: Sequence[Labelled], keywords: Sequence[Keyword]) -> dict[s
         topic = catalogue.load().find(slug)
         if topic is None:
             raise LabelsError(f"the catalogue has no topic {slug}")
-        said = [" ".join(term.words) for term in terms(parse(topic.query))]
+        said = tuple(" ".join(term.words) for term in terms(parse(topic.query)))
         asked.append(("topic", slug, topic.query, said, words))
     rows = []
     for kind, name, query, forms, words in asked:

@@ -50,6 +50,7 @@ _STOP_WORDS: Final = frozenset(
     "a an and are as at be by for from has have in into is it its of on or our such than that the their these they this"
     " to using via was we were which with".split()
 )
+_DEAR_LETTERS: Final = 2
 _TEXT_FIELDS: Final = frozenset(("title", "abstract", "org"))
 _TOKEN: Final = re.compile(r'[()]|[a-z]+:|"[^"]*"|[^\s():"]+')
 
@@ -115,11 +116,20 @@ def terms(expression: Expression) -> tuple[Text, ...]:
     return tuple(part for part in _wanted(expression) if isinstance(part, Text))
 
 
+def authors(expression: Expression) -> tuple[str, ...]:
+    """The full names the query wants, folded. Exclusions are left out."""
+    found = (part.value for part in _wanted(expression) if isinstance(part, Exact) and part.field == "author")
+    return tuple(dict.fromkeys(found))
+
+
 def prefixes(expression: Expression) -> int:
-    """How many beginnings of words are asked for, excluded ones too: the costly part of a query."""
+    """What the beginnings of words cost, excluded ones too: the dear part of a query. One of two letters counts thrice.
+
+    Each costs as much as the words that begin so are many.
+    """
     match expression:
-        case Text():
-            return int(expression.prefix)
+        case Text(words, _, prefix):
+            return (3 if len(words[0]) <= _DEAR_LETTERS else 1) if prefix else 0
         case Exact():
             return 0
         case Not(part):

@@ -64,6 +64,18 @@ class Hits:
         return cls(np.empty(0, np.int64), np.empty(0, np.float32))
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a query found since a day: parallel arrays, the last listed first, the best of a day first."""
+
+    paper_ids: NDArray[np.int64]
+    days: NDArray[np.int64]
+    """Proleptic ordinals of the days they are listed under."""
+
+    def __len__(self) -> int:
+        return len(self.paper_ids)
+
+
 def _schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
     builder.add_integer_field("id", stored=False, indexed=True, fast=True)
@@ -136,6 +148,34 @@ class PaperIndex:
         )
         shown = [] if beyond else [address for _, address in found.hits]
         return [int(each or 0) for each in searcher.fast_field_values("id", shown)], found.count  # type: ignore[attr-defined]  # the stub leaves it out
+
+    def newest_day(self) -> date | None:
+        """The last day that has papers; None for an empty index."""
+        searcher = self._searcher
+        found = searcher.search(tantivy.Query.all_query(), limit=1, order_by_field="age").hits
+        ages = searcher.fast_field_values("age", [address for _, address in found])
+        return date.fromordinal(int(ages[0] or 0) >> _ID_BITS) if ages else None
+
+    def since(self, expression: Expression, day: date) -> Listed:
+        """Every paper listed on that day or later that the expression matches."""
+        searcher = self._searcher
+        recent = tantivy.Query.range_query(SCHEMA, "age", tantivy.FieldType.Integer, day.toordinal() << _ID_BITS)
+        clauses = [(Occur.Must, compiled(expression)), (Occur.Must, tantivy.Query.const_score_query(recent, 0.0))]
+        found = searcher.search(tantivy.Query.boolean_query(clauses), limit=max(searcher.num_docs, 1), count=False).hits
+        if not found:
+            return Listed(np.empty(0, np.int64), np.empty(0, np.int64))
+        ages = np.array(searcher.fast_field_values("age", [address for _, address in found]), np.int64)
+        ids, days = ages & ((1 << _ID_BITS) - 1), ages >> _ID_BITS
+        order = np.lexsort((ids, -np.array([score for score, _ in found], np.float32), -days))
+        return Listed(ids[order], days[order])
+
+    def among(self, expression: Expression, paper_ids: Iterable[int]) -> set[int]:
+        """Which of these few papers the expression matches."""
+        these = tantivy.Query.boolean_query(
+            [(Occur.Should, tantivy.Query.term_query(SCHEMA, "id", paper)) for paper in paper_ids]
+        )
+        clauses = [(Occur.Must, these), (Occur.Must, compiled(expression))]
+        return set(self.run(tantivy.Query.boolean_query(clauses)).paper_ids.tolist())
 
     def run(self, query: tantivy.Query) -> Hits:
         """As :meth:`search`, for a query compiled before."""

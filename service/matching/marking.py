@@ -7,7 +7,7 @@ words written as one or as two, phrases, and beginnings of words.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,13 +48,23 @@ class Reading:
     text: str
     words: tuple[str, ...]
     places: tuple[Place, ...]
+    at: Mapping[str, tuple[int, ...]]
+    """Where each distinct word stands: positions in ``words``."""
 
 
 def read(text: str) -> Reading:
     """The tokens of a text, each with its place. Where a token cannot be placed more closely: the characters around."""
     parts = [part for chunk in _CHUNK.finditer(text[:MOST_READ]) for part in _placed(chunk[0], chunk.start())]
     joined = _joined(parts)
-    return Reading(text, tuple(word for word, _ in joined), tuple(place for _, place in joined))
+    at: dict[str, list[int]] = {}
+    for position, (word, _) in enumerate(joined):
+        at.setdefault(word, []).append(position)
+    return Reading(
+        text,
+        tuple(word for word, _ in joined),
+        tuple(place for _, place in joined),
+        {word: tuple(positions) for word, positions in at.items()},
+    )
 
 
 def found(reading: Reading, terms: Iterable[Text]) -> list[Place]:
@@ -94,22 +104,42 @@ def marked(text: str, terms: Iterable[Text], field: str) -> list[Piece]:
     return pieces(text, found(read(text), in_field(terms, field)))
 
 
+def excerpt(text: str, places: Sequence[Place], longest: int) -> list[Piece]:
+    """About ``longest`` characters around the first place, whole words, with "…" where text is left out."""
+    if len(text) <= longest:
+        return pieces(text, places)
+    first = places[0].start if places else 0
+    start = max(0, first - longest // 3)
+    end = min(len(text), max(start + longest, places[0].end if places else 0))
+    start = max(0, min(start, end - longest))
+    if start:
+        space = text.find(" ", start, first)
+        start = space + 1 if space >= 0 else first
+    if end < len(text):
+        space = text.rfind(" ", places[0].end if places else start, end)
+        end = space if space > start else end
+    made = pieces(text, places, start, end)
+    before = [Piece("…", marked=False)] if start else []
+    after = [Piece("…", marked=False)] if end < len(text) else []
+    return [*before, *made, *after]
+
+
 def in_field(terms: Iterable[Text], field: str) -> list[Text]:
     return [term for term in terms if term.field in (None, field)]
 
 
-def _occurrences(reading: Reading, term: Text) -> Iterable[Place]:
+def _occurrences(reading: Reading, term: Text) -> Iterator[Place]:
     words, places = reading.words, reading.places
     if term.prefix:
         start, whole = term.words[0], singular(term.words[0])
-        for word, place in zip(words, places, strict=True):
+        for word, positions in reading.at.items():
             if word.startswith(start) or word == whole:
-                yield place
+                yield from (places[position] for position in positions)
         return
-    length, first = len(term.words), term.words[0]
-    for at, word in enumerate(words):
-        if word == first and words[at : at + length] == term.words:
-            yield Place(places[at].start, places[at + length - 1].end)
+    length = len(term.words)
+    for position in reading.at.get(term.words[0], ()):
+        if words[position : position + length] == term.words:
+            yield Place(places[position].start, places[position + length - 1].end)
 
 
 def _placed(chunk: str, offset: int) -> list[tuple[str, Place]]:
