@@ -92,7 +92,7 @@ class Archive:
         return Recent(self._index, newest - timedelta(days=days - 1), newest) if newest else None
 
     def warm(self) -> None:
-        """Read the archive before anybody asks. What goes wrong here goes wrong again, and is told, when somebody does."""
+        """Read the archive before anybody asks. What fails here fails again, and is told, when somebody does."""
         try:
             self.refresh()
         except SQLAlchemyError as error:
