@@ -8,8 +8,3 @@ from collections.abc import Sequence
 def integers(numbers: Sequence[int]) -> str:
     """``{1,2,3}``. There is nothing in numbers to escape."""
     return "{" + ",".join(map(str, numbers)) + "}"
-
-
-def reals(numbers: Sequence[float]) -> str:
-    """As :func:`integers`, with the nine digits that tell any two values of ``real`` apart."""
-    return "{" + ",".join([f"{number:.9g}" for number in numbers]) + "}"

@@ -79,6 +79,7 @@ class Draft:
     reason_papers: Sequence[int]
     reason_queries: Sequence[int]
     matched: int
+    trending_ids: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)

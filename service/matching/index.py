@@ -230,28 +230,45 @@ def _words(field: str, words: tuple[str, ...], prefix: bool) -> tantivy.Query:
     return tantivy.Query.phrase_query(SCHEMA, field, list(words))
 
 
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A paper as every index holds it: running text as tokens with spaces between, whole values as they are asked."""
+
+    running: dict[str, tuple[str, ...]]
+    """By field: title, abstract, keywords, org. A phrase never goes from one text to the next."""
+    whole: dict[str, tuple[str, ...]]
+    """By field: author, cat, primary, source."""
+
+
+def folded(paper: IndexedPaper) -> Folded:
+    """The one reading of a paper, for search and for matching."""
+    return Folded(
+        running={
+            "title": (joined(paper.title),),
+            "abstract": (joined(paper.abstract),),
+            "keywords": tuple(joined(keyword) for keyword in paper.keywords),
+            "org": (joined(paper.organization),) if paper.organization else (),
+        },
+        whole={
+            "author": tuple(dict.fromkeys(name(author) for author in paper.authors)),
+            "cat": tuple(dict.fromkeys(each for category in paper.categories for each in _with_archive(category))),
+            "primary": _with_archive(paper.categories[0]) if paper.categories else (),
+            "source": tuple(paper.sources),
+        },
+    )
+
+
 def _document(paper: IndexedPaper) -> tantivy.Document:
     document = tantivy.Document()
     document.add_integer("id", paper.id)
     document.add_integer("age", (paper.listed_on.toordinal() << _ID_BITS) + paper.id)
-    document.add_text("title", joined(paper.title))
-    document.add_text("abstract", joined(paper.abstract))
-    for keyword in paper.keywords:
-        document.add_text("keywords", joined(keyword))
-    if paper.organization:
-        document.add_text("org", joined(paper.organization))
-    for author in paper.authors:
-        document.add_text("author", name(author))
-    for position, category in enumerate(paper.categories):
-        for each in _with_archive(category):
-            document.add_text("cat", each)
-            if position == 0:
-                document.add_text("primary", each)
-    for source in paper.sources:
-        document.add_text("source", source)
+    read = folded(paper)
+    for field, texts in (read.running | read.whole).items():
+        for text in texts:
+            document.add_text(field, text)
     return document
 
 
-def _with_archive(category: str) -> set[str]:
+def _with_archive(category: str) -> tuple[str, ...]:
     known = taxonomy.CATEGORIES.get(category)
-    return {category, known.archive} if known else {category}
+    return (category, known.archive) if known and known.archive != category else (category,)

@@ -26,9 +26,16 @@ def upgrade() -> None:
         "digest",
         sa.Column("trending_ids", sa.ARRAY(sa.BigInteger()), server_default="{}", nullable=False),
     )
+    # Matches are computed again where they are missing; the old ones do not say where a paper matched.
+    op.execute("DELETE FROM match")
+    op.drop_column("match", "scores")
+    op.add_column("match", sa.Column("places", sa.ARRAY(sa.SmallInteger()), nullable=False))
 
 
 def downgrade() -> None:
+    op.execute("DELETE FROM match")
+    op.drop_column("match", "places")
+    op.add_column("match", sa.Column("scores", sa.ARRAY(sa.REAL()), nullable=False))
     op.drop_column("digest", "trending_ids")
     op.drop_column("reader", "trending")
     op.drop_table("feedback")
