@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import select, tuple_
@@ -38,6 +39,9 @@ from service.subscribers.tokens import Links
 SITE_NAME: Final = "Paperround"
 MOST_HTML_BYTES: Final = 95_000
 """Mail programs cut longer HTML off (Gmail at about 102 KB)."""
+USUAL_BYTES: Final = 38_000
+"""Of both parts of a digest of ten papers or fewer: abstracts are cut shorter where they would make it longer."""
+_USUAL_PAPERS: Final = 10
 _CARD_SECONDS: Final = 600.0
 """A card older than this is made anew: counts and a withdrawal may have changed."""
 _MOST_EVIDENCE: Final = 200_000
@@ -238,17 +242,18 @@ class Composer:
             html_parts += self._frame_html[1].filled(values.html)
             text_parts += self._frame_text[1].filled(values.text)
             # Encoded length bounds the decoded one, so the cheap measure is the safe one.
-            if longest <= cards.LONGEST_ABSTRACT // 8 or sum(map(len, html_parts)) <= MOST_HTML_BYTES:
+            size = sum(map(len, html_parts))
+            usual = len(shown) > _USUAL_PAPERS or size + sum(map(len, text_parts)) <= USUAL_BYTES
+            if longest <= cards.LONGEST_ABSTRACT // 8 or (size <= MOST_HTML_BYTES and usual):
                 break
             longest //= 2
         return _Parts(message.subject(leading, titles), text_parts, html_parts)
 
     def _reason(self, paper: archive.PaperView, labels: Sequence[str], queries: Sequence[int]) -> Evidence:
         """Why the paper is there, in the reader's words, then in the paper's: those of the strongest reason."""
-        said = _because(labels)
+        said = _said(tuple(labels))
         shown = self._shown(paper, queries[0]) if queries else NOTHING
-        wrapped = textwrap.fill(said, 76) if len(said) > 76 else said
-        return Evidence(quoted.encoded(html.escape(said)) + shown.html, quoted.encoded(wrapped) + shown.text)
+        return Evidence(said.html + shown.html, said.text + shown.text)
 
     def _shown(self, paper: archive.PaperView, query: int) -> Evidence:
         now = time.monotonic()
@@ -398,6 +403,13 @@ class Composer:
 class _FrameValues:
     html: dict[str, bytes]
     text: dict[str, bytes]
+
+
+@lru_cache(maxsize=50_000)
+def _said(labels: tuple[str, ...]) -> Evidence:
+    said = _because(labels)
+    wrapped = textwrap.fill(said, 76) if len(said) > 76 else said
+    return Evidence(quoted.encoded(html.escape(said)), quoted.encoded(wrapped))
 
 
 def _because(labels: Sequence[str]) -> str:

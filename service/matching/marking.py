@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from service.matching.expression import Text
-from service.matching.normalise import belongs, singular, tokens
+from service.matching.normalise import belongs, compounded, singular, tokens
 
 MOST_READ: Final = 8_000
 """Characters of a text that are searched for places."""
@@ -54,7 +55,11 @@ class Reading:
 
 def read(text: str) -> Reading:
     """The tokens of a text, each with its place. Where a token cannot be placed more closely: the characters around."""
-    parts = [part for chunk in _CHUNK.finditer(text[:MOST_READ]) for part in _placed(chunk[0], chunk.start())]
+    parts = [
+        (word, Place(chunk.start() + start, chunk.start() + end))
+        for chunk in _CHUNK.finditer(text[:MOST_READ])
+        for word, start, end in _placed(chunk[0])
+    ]
     joined = _joined(parts)
     at: dict[str, list[int]] = {}
     for position, (word, _) in enumerate(joined):
@@ -142,21 +147,25 @@ def _occurrences(reading: Reading, term: Text) -> Iterator[Place]:
             yield Place(places[position].start, places[position + length - 1].end)
 
 
-def _placed(chunk: str, offset: int) -> list[tuple[str, Place]]:
-    """The tokens of a run of characters without a space. Piece by piece where that reads the same as the whole."""
+@lru_cache(maxsize=65_536)
+def _placed(chunk: str) -> tuple[tuple[str, int, int], ...]:
+    """The tokens of a run of characters without a space, each with its start and end.
+
+    Piece by piece where that reads the same as the whole.
+    """
     whole = tokens(chunk)
-    parts: list[tuple[str, Place]] = []
+    parts: list[tuple[str, int, int]] = []
     for piece in _PIECE.finditer(chunk):
         read_alone = tokens(piece[0])
-        start, end = offset + piece.start(), offset + piece.end()
         if len(read_alone) == len(piece[0]) > 1:
             # A script without spaces: one token a character.
-            parts += [(word, Place(start + at, start + at + 1)) for at, word in enumerate(read_alone)]
+            parts += [(word, piece.start() + at, piece.start() + at + 1) for at, word in enumerate(read_alone)]
         else:
-            parts += [(word, Place(start, end)) for word in read_alone]
-    if [word for word, _ in parts] == whole or [word for word, _ in _joined(parts)] == whole:
-        return parts
-    return [(word, Place(offset, offset + len(chunk))) for word in whole]
+            parts += [(word, piece.start(), piece.end()) for word in read_alone]
+    separate = [word for word, _, _ in parts]
+    if separate == whole or compounded(separate) == whole:
+        return tuple(parts)
+    return tuple((word, 0, len(chunk)) for word in whole)
 
 
 def _joined(parts: Iterable[tuple[str, Place]]) -> list[tuple[str, Place]]:

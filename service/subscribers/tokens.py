@@ -67,7 +67,7 @@ class Links:
         return self._link(Purpose.DIGEST, digest_id)
 
     def feedback(self, reader_id: int) -> str:
-        """Where a reader's words on papers go; "/<paper>/up", "/<paper>/down" or "/<paper>/more" follows."""
+        """Where a reader's words on papers go; "/<paper>/up" or "/<paper>/down" follows."""
         return self._link(Purpose.FEEDBACK, reader_id)
 
     def token(self, purpose: Purpose, reader_id: int) -> str:
