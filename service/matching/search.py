@@ -85,6 +85,11 @@ class Archive:
         self.refresh()
         return self._index.newest(expression, 1)[1]
 
+    def size(self) -> int:
+        """How many papers there are."""
+        self.refresh()
+        return len(self._index)
+
     def recent(self, days: int) -> Recent | None:
         """The papers of the last so many days that have any, up to the newest; None while the archive is empty."""
         self.refresh()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -111,6 +111,30 @@ def replace(session: Session, reader_id: int, wishes: Sequence[Wish]) -> None:
     session.execute(
         statement.on_conflict_do_update(index_elements=[Interest.reader_id, Interest.query_id], set_=fresh), rows
     )
+
+
+def add(session: Session, reader_id: int, wishes: Sequence[Wish]) -> None:
+    """Take up more interests; what the reader follows or mutes already stays as it is.
+
+    Raises :class:`InterestError` and :class:`language.QueryError`.
+    """
+    held = session.scalars(select(func.count()).where(Interest.reader_id == reader_id)).one()
+    if held + len(wishes) > MOST:
+        raise InterestError(f"{held} interests are followed already, at most {MOST} are possible: drop some first")
+    query_ids = queries.store_many(session, [language.parse(wish.query_text) for wish in wishes])
+    rows = [
+        {
+            "reader_id": reader_id,
+            "query_id": query_id,
+            "topic_slug": wish.topic_slug,
+            "label": _label(wish.label),
+            "muted": wish.muted,
+        }
+        for query_id, wish in zip(query_ids, wishes, strict=True)
+    ]
+    if rows:
+        known = [Interest.reader_id, Interest.query_id]
+        session.execute(insert(Interest).on_conflict_do_nothing(index_elements=known), rows)
 
 
 def of(session: Session, reader_id: int) -> list[InterestView]:

@@ -18,8 +18,8 @@ from starlette.types import Scope
 
 from service.database import Database, migrations
 from service.settings import Settings
-from service.web import pages, postbox, previewing, subscribing
-from service.web.guard import Guard
+from service.web import feedback, pages, postbox, previewing, subscribing
+from service.web.guard import PRIVATE, Guard
 from service.web.site import STATIC, Site
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ def create_app(settings: Settings, database: Database, site: Site | None = None)
     app = FastAPI(title="Paperround", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard)
     app.mount("/static", _Static(directory=STATIC), name="static")
-    for room in (pages, subscribing, previewing, postbox):
+    for room in (pages, subscribing, previewing, feedback, postbox):
         app.include_router(room.routes(site))
     _add_health(app, site)
     _add_errors(app, site)
@@ -63,9 +63,7 @@ def _add_health(app: FastAPI, site: Site) -> None:
 
     @app.get("/robots.txt")
     def robots() -> PlainTextResponse:
-        private = "".join(
-            f"Disallow: {path}\n" for path in ("/confirm/", "/preferences/", "/unsubscribe/", "/mailbox", "/search")
-        )
+        private = "".join(f"Disallow: {path}\n" for path in (*PRIVATE, "/preview", "/search"))
         return PlainTextResponse(f"User-agent: *\n{private}")
 
 

@@ -30,7 +30,7 @@ def test_a_label_names_a_paper_by_runs_of_words_and_by_acronyms(tmp_path: Path) 
 
 
 def test_another_file_fills_up_with_its_own_labels(tmp_path: Path) -> None:
-    row = {"title": "On trout", "abstract": "Trout swim.", "ai_keywords": ["trout", "swimming"]}
+    row: dict[str, object] = {"title": "On trout", "abstract": "Trout swim.", "ai_keywords": ["trout", "swimming"]}
     papers = relevance.read(labels(tmp_path / "labels.jsonl", row))
     names = [keyword.name for keyword in relevance.filled_up(relevance.kept(), papers)]
     assert names == ["swimming", "trout"]

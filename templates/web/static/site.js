@@ -18,6 +18,7 @@
       // Only what is looked for leaves the form; never the address.
       var wanted = new URLSearchParams(), turn = ++asked;
       new FormData(form).forEach(function (value, name) {
+        if (name === "query") name = "queries";
         if (name === "topic" || name === "queries" || name === "muted") wanted.append(name, value);
       });
       fetch("/preview", { method: "POST", body: wanted }).then(function (answer) {
@@ -26,7 +27,7 @@
     };
     ["input", "change"].forEach(function (kind) {
       form.addEventListener(kind, function (event) {
-        if (["topic", "queries", "muted"].indexOf(event.target.name) < 0) return;
+        if (["topic", "queries", "muted", "query"].indexOf(event.target.name) < 0) return;
         clearTimeout(waiting);
         waiting = setTimeout(show, 250);
       });
