@@ -158,7 +158,7 @@ def _matched(paper: PaperView, matched: Matched | None, said: dict[int, bool]) -
 
 
 def _like(site: Site, paper: PaperView) -> str:
-    return alike.query_like(site.archive, paper.title, paper.keywords)
+    return alike.query_like(site.archive, paper.title, paper.abstract, paper.keywords)
 
 
 def _more(site: Site, paper: PaperView, token: str | None, query: str, errors: Sequence[str] = ()) -> HTMLResponse:
