@@ -55,8 +55,9 @@ HOSTILE: Final = {
     "ten short beginnings": " OR ".join(f"{letters}*" for letters in "co re de in pr mo di tr st pe".split()),
     "ten short beginnings, all of them": " ".join(f"{letters}*" for letters in "co re de in pr mo di tr st pe".split()),
     "ten beginnings, as many as allowed": " OR ".join(
-        f"{start}*" for start in "com con rep dis pro mod tra str per inf".split()
+        f"{start}*" for start in "comp cont repr dist prob mode trai stru perf info".split()
     ),
+    "five beginnings of three letters": " OR ".join(f"{start}*" for start in "com con rep pro mod".split()),
     "a long phrase": '"' + "model of the " * 90 + '"',
     "a long word": "a" * 1_999,
     "quotation marks": '"' * 1_999,

@@ -50,7 +50,7 @@ _STOP_WORDS: Final = frozenset(
     "a an and are as at be by for from has have in into is it its of on or our such than that the their these they this"
     " to using via was we were which with".split()
 )
-_DEAR_LETTERS: Final = 2
+_CHEAP_LETTERS: Final = 4
 _TEXT_FIELDS: Final = frozenset(("title", "abstract", "org"))
 _TOKEN: Final = re.compile(r'[()]|[a-z]+:|"[^"]*"|[^\s():"]+')
 
@@ -123,13 +123,14 @@ def authors(expression: Expression) -> tuple[str, ...]:
 
 
 def prefixes(expression: Expression) -> int:
-    """What the beginnings of words cost, excluded ones too: the dear part of a query. One of two letters counts thrice.
+    """What the beginnings of words cost, excluded ones too: the dear part of a query. One of two letters counts as
+    three, one of three as two.
 
     Each costs as much as the words that begin so are many.
     """
     match expression:
         case Text(words, _, prefix):
-            return (3 if len(words[0]) <= _DEAR_LETTERS else 1) if prefix else 0
+            return max(1, _CHEAP_LETTERS + 1 - len(words[0])) if prefix else 0
         case Exact():
             return 0
         case Not(part):

@@ -141,7 +141,7 @@ def parse(text: str) -> Expression:
     if prefixes(node) > MOST_PREFIXES:
         raise QueryError(
             f"the query has too many words with a *: at most {MOST_PREFIXES} are allowed, and a start of two letters"
-            " counts as three"
+            " counts as three, of three letters as two"
         )
     try:
         _check_limits(canonical(node))
