@@ -123,10 +123,9 @@ def authors(expression: Expression) -> tuple[str, ...]:
 
 
 def prefixes(expression: Expression) -> int:
-    """What the beginnings of words cost, excluded ones too: the dear part of a query. One of two letters counts as
-    three, one of three as two.
+    """What the beginnings of words cost, excluded ones too: the dear part of a query.
 
-    Each costs as much as the words that begin so are many.
+    Each costs as much as the words that begin so are many: one of two letters counts as three, of three as two.
     """
     match expression:
         case Text(words, _, prefix):

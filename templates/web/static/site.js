@@ -23,7 +23,11 @@
       });
       fetch("/preview", { method: "POST", body: wanted }).then(function (answer) {
         return answer.ok ? answer.text() : Promise.reject();
-      }).then(function (text) { if (turn === asked) here.innerHTML = text; }).catch(function () { /* the button is there */ });
+      }).then(function (text) {
+        if (turn !== asked) return;
+        here.innerHTML = text;
+        form.querySelector("[data-preview-said]").textContent = here.querySelector("h2").textContent;
+      }).catch(function () { /* the button is there */ });
     };
     ["input", "change"].forEach(function (kind) {
       form.addEventListener(kind, function (event) {
