@@ -10,10 +10,6 @@ def integers(numbers: Sequence[int]) -> str:
     return "{" + ",".join(map(str, numbers)) + "}"
 
 
-def reals(numbers: Sequence[float]) -> str:
-    """As :func:`integers`, with the nine digits that tell any two values of ``real`` apart."""
-    return "{" + ",".join([f"{number:.9g}" for number in numbers]) + "}"
-
 
 def escaped(value: str) -> str:
     """Text as it stands in a line of COPY (PostgreSQL manual, COPY, "Text Format")."""

@@ -23,6 +23,7 @@ from service.database.tables.papers import (
 from service.database.tables.returns import ReturnEvent, ReturnKind
 from service.database.tables.subscribers import (
     ConsentEvent,
+    Feedback,
     Interest,
     Reader,
     ReaderImport,
@@ -41,6 +42,7 @@ __all__ = [
     "DeliveryState",
     "Digest",
     "Edition",
+    "Feedback",
     "FetchHost",
     "FetchedBody",
     "IdentityMeans",
