@@ -115,3 +115,6 @@ def test_readers_are_given_the_same_however_few_are_ranked_at_a_time(
         found = latest(database, reader)
         assert (found.paper_ids, found.matched) == ([1, 5], 5)
         assert len(found.reason_queries) == 2
+        assert plan.rest(database, found.id) == [2, 3, 4]
+    with pytest.raises(LookupError):
+        plan.rest(database, 12345)
