@@ -49,7 +49,7 @@ def store(database: Database, canonical: list[str]) -> dict[str, int]:
             for each in canonical:
                 if each not in known:
                     into.write_row((each, "\\x" + hashlib.sha256(each.encode()).hexdigest()))
-        found = dict(session.execute(text("SELECT canonical, id FROM query")).all())
+        found: dict[str, int] = dict(session.execute(text("SELECT canonical, id FROM query")).all())
     return {each: found[each] for each in canonical}
 
 
@@ -77,7 +77,9 @@ def measured(home: Path) -> dict[str, Any]:
             peer.append(time.perf_counter() - started)
             if number == 0:
                 with database.transaction() as session:
-                    kept = dict(session.execute(text("SELECT query_id, paper_ids FROM match")).all())
+                    kept: dict[int, list[int]] = dict(
+                        session.execute(text("SELECT query_id, paper_ids FROM match")).all()
+                    )
                 assert all(kept[ids[each]] == sorted(found[each].tolist()) for each in canonical), "they differ"
     seconds, beside = statistics.median(ours), statistics.median(peer)
     return {

@@ -13,7 +13,7 @@ The steps for one chunk, all in one transaction, so that a crash at any point me
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 from service.database import Database, bulk
 from service.database.bulk import Ragged
 from service.database.engine import raw
-from service.database.tables import DeliveryKind, Reader
+from service.database.tables import DeliveryKind, Digest, Reader
 from service.digests import candidates, due, trending
 from service.digests.candidates import Due, Interests, Ints, Matches, Window
 from service.digests.compose import Draft
@@ -107,6 +107,29 @@ def peek(database: Database, reader_id: int, *, now: datetime | None = None) -> 
         matched=int(chosen.matched[0]),
         trending_ids=chosen.trending.values.tolist(),
     )
+
+
+def rest(database: Database, digest_id: int) -> list[int]:
+    """The papers that matched when a digest was planned but were over its limit, best first: the "and 14 more".
+
+    They are found again from the match rows of the digest's editions by the reader's interests of today, so a reader
+    who has changed them meanwhile sees what they follow now. Raises LookupError where there is no such digest.
+    """
+    with database.transaction() as session:
+        digest = session.get(Digest, digest_id)
+        reader = session.get(Reader, digest.reader_id) if digest is not None else None
+        if digest is None or reader is None:
+            raise LookupError(f"there is no digest {digest_id}")
+        matches = Matches(database)
+        alone = replace(_alone(reader, digest.slot), last_edition_id=np.array([digest.first_edition_id - 1], np.int64))
+        new = candidates.editions(matches, digest.first_edition_id - 1, digest.last_edition_id)
+        wants = candidates.interests(session, alone)
+        liking = Tastes().of(session, alone, new)
+        everything = np.array([len(new.papers.id) + 1], np.int64)
+        found = next(candidates.blocks(alone, wants, matches, new))[2]
+        ordered = new.papers.id[rank.choose(found, everything, new.papers.upvotes, liking).paper].tolist()
+    brought = set(digest.paper_ids)
+    return [paper for paper in ordered if paper not in brought]
 
 
 def _alone(reader: Reader, now: datetime) -> Due:

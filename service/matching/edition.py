@@ -1,4 +1,4 @@
-"""An edition as sets of papers, so that a hundred thousand queries are answered in seconds (decision 010). Pure.
+"""An edition as sets of papers, so that a hundred thousand queries are answered in seconds (decision 013). Pure.
 
 Each distinct word, pair of neighbouring words, author or category of the edition stands for a set of papers, held as
 the bits of one integer. A query is then a few operations on integers; one whose words the edition does not hold costs

@@ -1,4 +1,4 @@
-"""How much papers are like those a reader liked: Rocchio's method over hashed TF-IDF vectors (decision 012). Pure.
+"""How much papers are like those a reader liked: Rocchio's method over hashed TF-IDF vectors (decision 015). Pure.
 
 A paper is the vector of its words, the title's counted twice, each weighed by how rare it is; a reader is the mean of
 what they liked less half the mean of what they disliked (Rocchio 1971, with the weights of Manning, Raghavan and

@@ -1,4 +1,4 @@
-"""From matches to choices: which papers each reader gets, in which order, and why. Pure, in numpy (decision 011).
+"""From matches to choices: which papers each reader gets, in which order, and why. Pure, in numpy (decision 014).
 
 1. What any muted interest matches is out, whatever else matches it.
 2. Each paper has a *standing* with its reader, of these, the earlier outweighing all later ones:
@@ -38,6 +38,8 @@ MOST_COUNTED: Final = 15
 MOST_INTERESTS: Final = 128
 """Of one reader: a slot is seven bits."""
 _SLOT_BITS: Final = 7
+_TABLE: Final = 16_000_000
+"""Bytes of a table of all (reader, paper); where more would be needed, the pairs are searched for."""
 _COUNT_BITS, _LIKENESS_BITS, _UPVOTE_BITS = 4, 8, 6
 _STANDING_BITS: Final = 2 + 2 + _COUNT_BITS + _LIKENESS_BITS + _UPVOTE_BITS
 _STANDINGS: Final = 1 << _STANDING_BITS
@@ -185,14 +187,25 @@ def _grouped(candidates: Candidates, paper_bits: int) -> Ints:
     """Entries that are wanted, as (reader, paper, slot, places) packed and sorted."""
     packed = (candidates.reader << paper_bits) | candidates.paper
     if candidates.muted.any():
-        unwanted = np.unique(packed[candidates.muted])
-        at = np.minimum(np.searchsorted(unwanted, packed), len(unwanted) - 1)
-        wanted = unwanted[at] != packed
+        wanted = ~_among(packed[candidates.muted], packed)
         packed = (((packed[wanted] << _SLOT_BITS) | candidates.slot[wanted]) << BITS) | candidates.places[wanted]
     else:
         packed = (((packed << _SLOT_BITS) | candidates.slot) << BITS) | candidates.places
     packed.sort()
     return packed
+
+
+def _among(some: Ints, values: Ints) -> NDArray[np.bool_]:
+    """For each of the values, which are not negative, whether it is one of ``some``, which are not empty."""
+    size = int(values.max()) + 1
+    if size <= _TABLE:
+        table = np.zeros(size, np.bool_)
+        table[some] = True
+        among: NDArray[np.bool_] = table[values]
+        return among
+    ordered = np.unique(some)
+    found: NDArray[np.bool_] = ordered[np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)] == values
+    return found
 
 
 def _helped(reader: Ints, slot: Ints, rank: Ints, first: Ints, limits: Ints, paper_bits: int) -> Ints:

@@ -142,7 +142,7 @@ def unite(
     caller's transaction, which holds the turn of ingests and cutters:
 
     1. the survivor takes the richer fields of both; its highest count and latest words stand as in any merge;
-    2. identifiers, sightings and versions of the other move to it;
+    2. identifiers, sightings, versions and readers' feedback of the other move to it;
     3. the other leaves its edition's matches: readers of the older edition have had the paper;
     4. an alias keeps the other's id leading to the survivor, and earlier aliases of it are led on;
     5. the other's row is deleted.
@@ -165,6 +165,7 @@ def unite(
     session.execute(update(PaperIdentifier).where(PaperIdentifier.paper_id == old).values(paper_id=new))
     for table, columns in (
         (Sighting, (Sighting.source, Sighting.listed_on, Sighting.seen_at)),
+        (Feedback, (Feedback.reader_id, Feedback.liked, Feedback.at)),
         (
             PaperVersion,
             (PaperVersion.scheme, PaperVersion.version, PaperVersion.source, PaperVersion.listed_on,
@@ -198,12 +199,12 @@ _NEVER = 2**31
 
 _UNMATCH = """
     UPDATE match SET
-        scores = scores[1 : array_position(paper_ids, :paper) - 1]
-              || scores[array_position(paper_ids, :paper) + 1 : cardinality(scores)],
+        places = places[1 : array_position(paper_ids, :paper) - 1]
+              || places[array_position(paper_ids, :paper) + 1 : cardinality(places)],
         paper_ids = array_remove(paper_ids, :paper)
     WHERE edition_id = :edition AND :paper = ANY(paper_ids)
 """
-"""Scores stand in the order of the papers. Reads the primary key of ``match``."""
+"""Places stand in the order of the papers. Reads the primary key of ``match``."""
 
 
 def _joined(first: list[str], second: tuple[str, ...]) -> list[str]:

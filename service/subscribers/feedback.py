@@ -20,9 +20,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from service.database.tables import Feedback, Paper
+from service.matching import likeness
 
 MOST_LEARNED: Final = 200
 """The newest so many words of a reader count; tastes change, and memory stays bounded."""
+
+_COMPARED: Final = 300
 
 
 class FeedbackError(Exception):
@@ -37,6 +40,14 @@ class FeedbackView:
     title: str
     liked: bool
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """The words that raise a paper most among those asked for, and those that lower it; strongest first."""
+
+    toward: tuple[str, ...]
+    away: tuple[str, ...]
 
 
 def give(session: Session, reader_id: int, paper_id: int, liked: bool) -> None:
@@ -80,6 +91,29 @@ def on(session: Session, reader_id: int, paper_ids: Sequence[int]) -> dict[int, 
         Feedback.reader_id == reader_id, Feedback.paper_id == func.any(list(paper_ids))
     )
     return dict(session.execute(statement).all())
+
+
+def learned(session: Session, reader_id: int) -> Learned:
+    """What the reader's words teach, for showing it to them: the very weights that ranking goes by, as words.
+
+    Rarity is measured against the newest papers.
+    """
+    said = (
+        select(Paper.title, Paper.abstract, Feedback.liked)
+        .join(Paper, Paper.id == Feedback.paper_id)
+        .where(Feedback.reader_id == reader_id)
+        .order_by(Feedback.at.desc(), Feedback.paper_id)
+        .limit(MOST_LEARNED)
+    )
+    found = session.execute(said).all()
+    if not found:
+        return Learned((), ())
+    newest = select(Paper.title, Paper.abstract).order_by(Paper.id.desc()).limit(_COMPARED)
+    background = likeness.Background.of([(title, abstract) for title, abstract in session.execute(newest)])
+    liked = [(title, abstract) for title, abstract, kind in found if kind]
+    disliked = [(title, abstract) for title, abstract, kind in found if not kind]
+    toward, away = likeness.learned_words(background, liked, disliked)
+    return Learned(tuple(toward), tuple(away))
 
 
 def reset(session: Session, reader_id: int) -> int:

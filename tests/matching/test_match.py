@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from service.database import Database
 from service.database.tables import Match, Paper, Query
@@ -78,3 +78,16 @@ def test_the_archive_follows_what_arrives_and_what_changes(database: Database, m
     assert archive.similar(1, "the of", limit=3) == []
     with database.transaction() as session:
         assert session.scalars(select(func.count()).select_from(Paper)).one() == 2
+
+
+def test_a_query_that_nothing_of_ours_wrote_or_that_is_too_dear_holds_up_nobody(
+    database: Database, settings: Settings
+) -> None:
+    factories.reader(database, settings, queries=["robots", "unreadable", "dear"])
+    dear = " OR ".join(f"re{number}*" for number in range(100))
+    with database.transaction() as session:
+        for was, now in (("unreadable", "(("), ("dear", dear)):
+            session.execute(update(Query).where(Query.canonical == was).values(canonical=now))
+    factories.edition(database, factories.record("Robots Read Re1"))
+    assert match.match_pending(database).matches == 1
+    assert sorted(rows(database).values()) == [[], [], [1]]

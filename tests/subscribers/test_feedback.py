@@ -90,3 +90,21 @@ def test_feedback_goes_with_its_reader_and_with_its_paper(database: Database, se
         session.delete(session.get_one(Reader, reader))
         session.flush()
         assert session.scalars(select(func.count()).select_from(Feedback)).one() == 0
+
+
+def test_a_reader_can_read_what_was_learned_from_them(database: Database, settings: Settings) -> None:
+    reader = factories.reader(database, settings, queries=["robots"])
+    factories.edition(
+        database,
+        factories.record("Robots That Swim", abstract="Fins in water."),
+        factories.record("Robots That Fly", abstract="Wings in air."),
+        factories.record("Other Robots"),
+    )
+    with database.transaction() as session:
+        assert feedback.learned(session, reader) == feedback.Learned((), ())
+    give(database, reader, 1, liked=True)
+    give(database, reader, 2, liked=False)
+    with database.transaction() as session:
+        found = feedback.learned(session, reader)
+    assert set(found.toward) == {"swim", "fin", "water"}, "what every paper holds teaches nothing"
+    assert set(found.away) == {"fly", "wing", "air"}

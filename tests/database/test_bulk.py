@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.database import Database, bulk
+from service.database.engine import raw
+
+BIG = st.integers(-(2**63), 2**63 - 1)
+ROWS = st.lists(
+    st.tuples(BIG, st.integers(-(2**31), 2**31 - 1), st.lists(BIG, max_size=4), st.lists(BIG, max_size=2)), max_size=8
+)
+
+
+def column(lists: list[list[int]]) -> bulk.Ragged:
+    start = np.concatenate(([0], np.cumsum([len(each) for each in lists], dtype=np.int64)))
+    return bulk.Ragged(start, np.array([number for each in lists for number in each], np.int64))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ROWS)
+def test_what_goes_in_comes_out(database: Database, rows: list[tuple[int, int, list[int], list[int]]]) -> None:
+    with database.transaction() as session:
+        connection = raw(session)
+        connection.execute("CREATE TEMPORARY TABLE kept (a bigint, b int, c bigint[], d bigint[]) ON COMMIT DROP")
+        packed = bulk.ragged(
+            [
+                np.array([row[0] for row in rows], np.int64).astype(">i8"),
+                np.array([row[1] for row in rows], np.int64).astype(">i4"),
+                column([row[2] for row in rows]),
+                column([row[3] for row in rows]),
+            ]
+        )
+        bulk.copy(connection, "COPY kept FROM STDIN (FORMAT binary)", packed)
+        assert connection.execute("SELECT * FROM kept").fetchall() == rows
+        with connection.cursor(binary=True) as cursor:
+            sent = cursor.execute(
+                "SELECT array_send(array_agg(a)), array_send(array_agg(b)), array_send(array_agg(b::bigint)) FROM kept"
+            ).fetchall()[0]
+    assert bulk.numbers(sent[0]).tolist() == [row[0] for row in rows]
+    assert bulk.numbers(sent[1]).tolist() == bulk.numbers(sent[2]).tolist() == [row[1] for row in rows]
+
+
+def test_text_of_one_length_and_times_go_in(database: Database) -> None:
+    with database.transaction() as session:
+        connection = raw(session)
+        connection.execute("CREATE TEMPORARY TABLE kept (a text, b timestamptz, c smallint) ON COMMIT DROP")
+        columns = [np.array([b"abc", b"xyz"]), bulk.timestamps(np.array([0, 1_500_000])), np.array([1, 2], ">i2")]
+        bulk.copy(connection, "COPY kept FROM STDIN (FORMAT binary)", bulk.fixed(columns))
+        found = connection.execute("SELECT a, extract(epoch FROM b)::text, c FROM kept").fetchall()
+    assert found == [("abc", "0.000000", 1), ("xyz", "1.500000", 2)]
