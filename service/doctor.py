@@ -10,13 +10,15 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from urllib.parse import urlsplit
 
+import dns.exception
+import dns.resolver
 import redis
 from sqlalchemy import Label, func, label, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.database import Database, DatabaseError, migrations
 from service.database.tables import Delivery, DeliveryState, Ingest
-from service.delivery import relay
+from service.delivery import dkim, relay
 from service.settings import Settings, SettingsError
 
 _LOW_DISK_BYTES = 1 << 30
@@ -47,6 +49,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _disk(settings)
     yield _broker(settings)
     yield _relay(settings)
+    yield from _signatures(settings)
     try:
         database = Database.open(settings)
     except DatabaseError as error:
@@ -112,6 +115,40 @@ def _relay(settings: Settings) -> Finding:
         remedy = running if settings.embedded and settings.smtp_url is None else "check PAPERROUND_SMTP_URL"
         return Finding("relay", Verdict.WARNING, f"no answer ({error}): {remedy}; mail waits in the outbox")
     return Finding("relay", Verdict.OK, f"{target.host}:{target.port} answers")
+
+
+def _signatures(settings: Settings) -> Iterator[Finding]:
+    try:
+        signer = dkim.configured(settings)
+    except SettingsError as error:
+        yield Finding("signatures", Verdict.FAILURE, f"{error}; until then no mail leaves")
+        return
+    if signer is None:
+        if settings.smtp_url is not None:
+            remedy = (
+                "mail is not signed here: make sure that the relay signs it for your domain, or see `paperround dkim`"
+            )
+            yield Finding("signatures", Verdict.WARNING, remedy)
+        return
+    yield from (_published(record) for record in signer.records)
+
+
+def _published(record: dkim.Record) -> Finding:
+    """Whether receivers find the key that we sign with."""
+    try:
+        answer = dns.resolver.resolve(f"{record.name}.", "TXT", lifetime=5)
+        found = {b"".join(line.strings).decode("ascii", "replace") for line in answer}
+    except dns.exception.DNSException as error:
+        found, why = set(), f" ({type(error).__name__})"
+    else:
+        why = ""
+    key = record.value.rpartition("p=")[2]
+    if any("".join(value.split()).rpartition("p=")[2].partition(";")[0] == key for value in found):
+        return Finding("signatures", Verdict.OK, f"the DNS holds our key at {record.name}")
+    seen = "holds another key" if found else f"holds no key{why}"
+    return Finding(
+        "signatures", Verdict.FAILURE, f"the DNS {seen} at {record.name}: publish what `paperround dkim` shows"
+    )
 
 
 def _database(database: Database) -> Iterator[Finding]:

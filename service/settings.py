@@ -95,6 +95,19 @@ class Settings(BaseSettings):
     uncertain: Literal["repeat", "drop"] = "repeat"
     """What to do with a message whose final reply was lost (RFC 1047): send it again, same Message-ID, or not."""
 
+    # DKIM signatures
+    dkim_key_file: Path | None = None
+    """A private RSA key in PEM; ``paperround dkim`` makes one. Unset, with ``dkim_key``: the relay may sign."""
+    dkim_key: SecretStr | None = None
+    """The key itself, for installations that keep secrets in the environment."""
+    dkim_selector: str = "paperround"
+    """The key is published at ``<selector>._domainkey.<domain>``."""
+    dkim_domain: str = ""
+    """Empty: the domain of ``sender``; else one above or below it."""
+    dkim_second_key_file: Path | None = None
+    """A second signature, by an Ed25519 key (RFC 8463), beside the first."""
+    dkim_second_selector: str = "paperround-ed25519"
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("site_url", "huggingface_url", "arxiv_rss_url")
