@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 from email.utils import parseaddr
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -155,11 +155,11 @@ class Settings(BaseSettings):
 
     @property
     def sender_address(self) -> str:
-        return parseaddr(self.sender)[1]
+        return _mailbox(self.sender)[1]
 
     @property
     def sender_name(self) -> str:
-        return parseaddr(self.sender)[0] or "Paperround"
+        return _mailbox(self.sender)[0] or "Paperround"
 
     @property
     def mail_domain(self) -> str:
@@ -207,6 +207,12 @@ def load() -> Settings:
         message = first["msg"].removeprefix("Value error, ")
         # The value itself may hold a password, so it is not repeated.
         raise SettingsError(f"PAPERROUND_{name} is not usable: {message}") from None
+
+
+@lru_cache(maxsize=16)
+def _mailbox(sender: str) -> tuple[str, str]:
+    # Asked for with every mail; reading an address takes longer than the rest of its header.
+    return parseaddr(sender)
 
 
 def _kept_secret(path: Path) -> str:
