@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.database import Database, DatabaseError, migrations
 from service.database.tables import Delivery, DeliveryState, Ingest
 from service.delivery import dkim, relay
+from service.delivery.throttle import DomainRates
 from service.settings import Settings, SettingsError
 
 _LOW_DISK_BYTES = 1 << 30
@@ -48,7 +49,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _site(settings)
     yield _disk(settings)
     yield _broker(settings)
-    yield _relay(settings)
+    yield from _relays(settings)
     yield from _signatures(settings)
     try:
         database = Database.open(settings)
@@ -106,15 +107,24 @@ def _broker(settings: Settings) -> Finding:
     return Finding("broker", Verdict.OK, "Redis answers")
 
 
-def _relay(settings: Settings) -> Finding:
+def _relays(settings: Settings) -> Iterator[Finding]:
+    running = "it runs while `paperround up` does"
+    remedy = running if settings.embedded and settings.smtp_url is None else "check PAPERROUND_SMTP_URL"
     try:
-        target = relay.configured(settings)
-        socket.create_connection((target.host, target.port), timeout=5).close()
-    except (relay.RelayDown, OSError) as error:
-        running = "it runs while `paperround up` does"
-        remedy = running if settings.embedded and settings.smtp_url is None else "check PAPERROUND_SMTP_URL"
-        return Finding("relay", Verdict.WARNING, f"no answer ({error}): {remedy}; mail waits in the outbox")
-    return Finding("relay", Verdict.OK, f"{target.host}:{target.port} answers")
+        targets = relay.configured(settings)
+        DomainRates.configured(settings)
+    except (relay.RelayDown, SettingsError) as error:
+        yield Finding("relay", Verdict.WARNING, f"{error}: {remedy}; mail waits in the outbox")
+        return
+    for target in targets:
+        try:
+            socket.create_connection((target.host, target.port), timeout=5).close()
+        except OSError as error:
+            yield Finding(
+                "relay", Verdict.WARNING, f"{target} gives no answer ({error}): {remedy}; mail waits in the outbox"
+            )
+        else:
+            yield Finding("relay", Verdict.OK, f"{target} answers")
 
 
 def _signatures(settings: Settings) -> Iterator[Finding]:

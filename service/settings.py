@@ -43,7 +43,8 @@ class Settings(BaseSettings):
     broker_url: str | None = None
     """``redis://host:6379/0``. Unset: Celery's filesystem transport in the data folder."""
     smtp_url: str | None = None
-    """``smtp[s]://user:password@host:port`` of the relay. Unset: the local mailbox (embedded mode only)."""
+    """``smtp[s]://user:password@host:port`` of the relay, or of several with white space between them; for their
+    options see ``delivery.relay.configured``. Unset: the local mailbox (embedded mode only)."""
     secret: SecretStr | None = None
     """Signs every link. At least 32 characters. Unset: made and kept in the data folder (embedded mode only)."""
 
@@ -95,6 +96,10 @@ class Settings(BaseSettings):
     uncertain: Literal["repeat", "drop"] = "repeat"
     """What to do with a message whose final reply was lost (RFC 1047): send it again, same Message-ID, or not."""
 
+    # Relays and their limits
+    domain_rates: str = ""
+    """At most so many messages to a recipient's domain: ``gmail.com=100/minute *=20/second``, ``*`` for each other."""
+
     # DKIM signatures
     dkim_key_file: Path | None = None
     """A private RSA key in PEM; ``paperround dkim`` makes one. Unset, with ``dkim_key``: the relay may sign."""
@@ -132,9 +137,10 @@ class Settings(BaseSettings):
     @field_validator("smtp_url")
     @classmethod
     def _smtp(cls, value: str | None) -> str | None:
-        if value and (urlsplit(value).scheme not in ("smtp", "smtps") or not urlsplit(value).hostname):
-            raise ValueError("must look like smtp://user:password@host:587 or smtps://host")
-        return value or None
+        for url in (value or "").split():
+            if urlsplit(url).scheme not in ("smtp", "smtps") or not urlsplit(url).hostname:
+                raise ValueError("must look like smtp://user:password@host:587 or smtps://host")
+        return (value or "").strip() or None
 
     @field_validator("sender")
     @classmethod

@@ -30,12 +30,12 @@ from sqlalchemy.exc import OperationalError
 
 from service.database import Database
 from service.database.tables import Delivery, DeliveryState, Reader
-from service.delivery import dkim, relay
+from service.delivery import dkim
 from service.delivery.composing import Composes, compose
 from service.delivery.decisions import Decisions
 from service.delivery.handshake import Timeouts
-from service.delivery.pool import SmtpTransport
 from service.delivery.recheck import Recheck, recheck
+from service.delivery.relays import Relays
 from service.delivery.results import RelayDown, Transport
 from service.digests.compose import Composed, Composer
 from service.outbox import rows
@@ -108,12 +108,7 @@ async def _send_due(
 ) -> SendReport:
     try:
         signer = dkim.configured(settings)
-        used = transport or SmtpTransport(
-            relay.configured(settings),
-            connections=settings.send_connections,
-            mail_domain=settings.mail_domain,
-            timeouts=timeouts_of(settings),
-        )
+        used = transport or Relays.configured(settings, timeouts_of(settings))
     except (RelayDown, SettingsError) as error:
         log.warning("send.paused", reason=str(error))
         return SendReport(paused=True, reason=str(error))
