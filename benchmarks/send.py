@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -194,7 +195,7 @@ def bare(port: int, case: Case) -> None:
         for lane in range(case.connections):
             share = len(range(lane, case.messages, case.connections))
             ends.append(loop.create_future())
-            await loop.create_connection(lambda share=share, end=ends[-1]: Bare(share, body, end), "127.0.0.1", port)
+            await loop.create_connection(partial(Bare, share, body, ends[-1]), "127.0.0.1", port)
         await asyncio.gather(*ends)
 
     asyncio.run(run())
