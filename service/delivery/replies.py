@@ -68,7 +68,8 @@ class Reply:
     @property
     def summary(self) -> str:
         """Code and text on one line without control characters, cut to a length fit for a table."""
-        return _UNPRINTABLE.sub(" ", f"{self.code} {' '.join(self.lines)}")[:TEXT_KEPT].strip()
+        text = f"{self.code} {' '.join(self.lines)}"
+        return (text if text.isprintable() else _UNPRINTABLE.sub(" ", text))[:TEXT_KEPT].strip()
 
     @property
     def codes(self) -> str:
