@@ -7,7 +7,7 @@ import sys
 import typer
 
 from service import __version__
-from service.cli import backups, doctor, papers, processes, readers, suppressions, topics
+from service.cli import backups, dkim, doctor, papers, processes, readers, suppressions, topics
 from service.cli.door import USER_ERRORS, complain
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.add_typer(suppressions.app, name="suppressions")
 app.command()(topics.topics)
 app.command("read-returns")(processes.read_returns)
 app.command()(doctor.doctor)
+app.command()(dkim.dkim)
 app.command()(backups.backup)
 app.command()(backups.restore)
 for process in (

@@ -10,7 +10,6 @@ def integers(numbers: Sequence[int]) -> str:
     return "{" + ",".join(map(str, numbers)) + "}"
 
 
-
 def escaped(value: str) -> str:
     """Text as it stands in a line of COPY (PostgreSQL manual, COPY, "Text Format")."""
     if value.isalnum():

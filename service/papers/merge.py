@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, delete, insert, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from service.database.tables import IdentityMeans, Paper, PaperAlias, PaperIdentifier, PaperVersion, Sighting
+from service.database.tables import Feedback, IdentityMeans, Paper, PaperAlias, PaperIdentifier, PaperVersion, Sighting
 from service.papers.record import PaperRecord
 from service.papers.text import readable_key
 
