@@ -15,6 +15,8 @@ class Purpose(StrEnum):
     CONFIRM = "confirm"
     PREFERENCES = "preferences"
     UNSUBSCRIBE = "unsubscribe"
+    TOKEN = "token"  # noqa: S105 (a purpose, no secret)
+    """Gives one access token of the HTTP API."""
 
 
 LIFETIME: Final[dict[Purpose, timedelta | None]] = {
@@ -22,6 +24,7 @@ LIFETIME: Final[dict[Purpose, timedelta | None]] = {
     Purpose.PREFERENCES: timedelta(days=60),
     # Leaving must work from the oldest mail in the box.
     Purpose.UNSUBSCRIBE: None,
+    Purpose.TOKEN: timedelta(hours=24),
 }
 
 
@@ -55,6 +58,15 @@ class Links:
     def unsubscribe(self, reader_id: int) -> str:
         """The page with the button, and the target of one-click unsubscribe (RFC 8058)."""
         return self._link(Purpose.UNSUBSCRIBE, reader_id)
+
+    def access_token(self, reader_id: int) -> str:
+        """The page that gives a token of the HTTP API."""
+        return self._link(Purpose.TOKEN, reader_id)
+
+    def signed_content(self, purpose: Purpose, token: str) -> str:
+        """What a valid token says and when it was signed: equal for two spellings of one token."""
+        reader_id, signed_at = self._signers[purpose].loads(token, return_timestamp=True)
+        return f"{reader_id} {signed_at.timestamp():.0f}"
 
     def token(self, purpose: Purpose, reader_id: int) -> str:
         return str(self._signers[purpose].dumps(reader_id))

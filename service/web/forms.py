@@ -34,6 +34,8 @@ class InterestForm:
     limit: int = 12
     trapped: bool = False
     """A field that people do not see was filled in."""
+    stamp: str = ""
+    """When the form was shown, signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ def read(data: FormData, settings: Settings) -> InterestForm:
         weekdays=weekdays,
         limit=_number(data, "limit", settings.paper_limit),
         trapped=bool(_text(data, "website")),
+        stamp=_text(data, "shown"),
     )
 
 

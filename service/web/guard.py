@@ -6,8 +6,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.web.problem import problem
 
 LARGEST_BODY: Final = 256 * 1024
 """Bytes of a posted form."""
@@ -24,7 +26,8 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-_PRIVATE: Final = ("/confirm/", "/preferences/", "/unsubscribe/", "/mailbox")
+PRIVATE: Final = ("/confirm/", "/preferences/", "/unsubscribe/", "/token/", "/feeds/mine/", "/mailbox")
+"""Where an address is itself a secret."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -45,11 +48,11 @@ class Guard:
         headers, path = Headers(scope=scope), str(scope["path"])
         if scope["method"] not in _SAFE:
             if not path.startswith("/unsubscribe/") and _foreign(headers):
-                await PlainTextResponse("This form belongs to another site.\n", 403)(scope, receive, send)
+                await _refusal(path, 403, "This form belongs to another site.")(scope, receive, send)
                 return
             length = headers.get("content-length", "0")
             if not length.isdigit() or int(length) > LARGEST_BODY:
-                await PlainTextResponse("That is too much for a form.\n", 413)(scope, receive, send)
+                await _refusal(path, 413, "That is too much for a form.")(scope, receive, send)
                 return
         received = 0
 
@@ -68,12 +71,16 @@ class Guard:
         await self._app(scope, limited, guarded)
 
 
+def _refusal(path: str, status: int, line: str) -> Response:
+    return problem(status, line) if path.startswith("/api/") else PlainTextResponse(f"{line}\n", status)
+
+
 def _protect(headers: MutableHeaders, path: str) -> None:
     headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Cross-Origin-Opener-Policy"] = "same-origin"
     headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=()"
-    private = path.startswith(_PRIVATE)
+    private = path.startswith(PRIVATE)
     # The address of such a page is a secret: it is not told to the next site, and not kept.
     headers["Referrer-Policy"] = "no-referrer" if private else "same-origin"
     if private:

@@ -3,6 +3,7 @@
 Columns of state hold the text of a ``StrEnum`` with a CHECK.
 """
 
+from service.database.tables.access import AccessToken, FeedKey
 from service.database.tables.base import Base
 from service.database.tables.delivery import Delivery, DeliveryKind, DeliveryState, Digest
 from service.database.tables.matching import Match, Query, Topic
@@ -10,6 +11,7 @@ from service.database.tables.papers import Edition, Ingest, IngestProblem, Paper
 from service.database.tables.subscribers import ConsentEvent, Interest, Reader, ReaderState, Suppression
 
 __all__ = [
+    "AccessToken",
     "Base",
     "ConsentEvent",
     "Delivery",
@@ -17,6 +19,7 @@ __all__ = [
     "DeliveryState",
     "Digest",
     "Edition",
+    "FeedKey",
     "Ingest",
     "IngestProblem",
     "Interest",
