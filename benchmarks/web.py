@@ -132,6 +132,7 @@ async def _load(port: int, paths: list[str]) -> dict[str, Any]:
             assert status == 200, (status, path)
         writer.close()
 
+    before = resource.getrusage(resource.RUSAGE_SELF)
     started = time.perf_counter()
     await asyncio.gather(*(hand() for _ in range(AT_ONCE)))
     whole = time.perf_counter() - started
@@ -142,7 +143,7 @@ async def _load(port: int, paths: list[str]) -> dict[str, Any]:
         "p99": round(cuts[98] * 1000, 2),
         "rate": round(len(seconds) / whole),
         "bytes": round(statistics.median(sizes)),
-        "load_cpu_share": round((own.ru_utime + own.ru_stime) / whole, 2),
+        "load_cpu_share": round((own.ru_utime + own.ru_stime - before.ru_utime - before.ru_stime) / whole, 2),
     }
 
 

@@ -42,6 +42,7 @@ def create_app(settings: Settings, database: Database) -> FastAPI:
     site = Site(settings, database)
     app = FastAPI(title="Paperround", docs_url=None, redoc_url=None, openapi_url=None)
     # The last added stands first: the proxy's word, then the guard, then the kept pages.
+    app.state.site = site
     app.add_middleware(Pages, settings=settings, database=database)
     app.add_middleware(Guard)
     if settings.trusted_proxies:

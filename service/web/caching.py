@@ -36,6 +36,9 @@ _INDEXED: Final = ("/papers/", "/topics/", "/search", "/feeds/")
 _SETTLED_SECONDS: Final = 10.0
 _LARGEST: Final = 512 * 1024
 """Bytes of a page that is kept."""
+_MADE_AT_ONCE: Final = 2
+"""Pages made at the same time. More would not be done sooner: they share one interpreter, and who only needs a kept
+page would wait for it."""
 _SMALLEST_COMPRESSED: Final = 600
 _PUBLIC_CONTROL: Final = "public, max-age=60, stale-while-revalidate=600"
 _FRONT_CONTROL: Final = "public, no-cache"
@@ -99,6 +102,7 @@ class Pages:
         self._room = settings.page_cache_mib * 1024 * 1024
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._size = 0
+        self._makers = asyncio.Semaphore(_MADE_AT_ONCE)
         self._making: dict[str, asyncio.Future[_Kept | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -159,7 +163,8 @@ class Pages:
 
         made: _Kept | None = None
         try:
-            await self._app(scope, receive, taken)
+            async with self._makers:
+                await self._app(scope, receive, taken)
             if start.get("status") == 200 and size <= _LARGEST:
                 short = path == "/" or etag is None
                 until = time.monotonic() + self._lag if short else float("inf")

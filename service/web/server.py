@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import uvicorn
@@ -29,7 +30,7 @@ def serve(settings: Settings, database: Database) -> None:
         "timeout_graceful_shutdown": 5,
     }
     if settings.web_workers == 1:
-        uvicorn.run(create_app(settings, database), **options)
+        uvicorn.run(_warmed(create_app(settings, database)), **options)
         return
     # Connections must not be shared with the processes that are started now.
     database.engine.dispose()
@@ -40,4 +41,10 @@ def worker() -> FastAPI:
     """The site of one of several processes, from the environment. Its database is closed by the process's end."""
     settings = load()
     logs.configure(settings)
-    return create_app(settings, open_ready(settings, own=False))
+    return _warmed(create_app(settings, open_ready(settings, own=False)))
+
+
+def _warmed(app: FastAPI) -> FastAPI:
+    """Begin to build the search index now, so that nobody's first search has to."""
+    threading.Thread(target=app.state.site.archive.refresh, name="warming", daemon=True).start()
+    return app
