@@ -195,7 +195,7 @@ def measured(papers: int, rounds: int, workers: int, home: Path) -> dict[str, An
             served(["service.cli", "web"], home, port, "/search?q=robot", ours_env) as server,
             served(peer, home, beside, day, {"PEER_DATABASE": url}),
         ):
-            preview = asyncio.run(_ask(port, "/preview")) == 200
+            preview = asyncio.run(_ask(port, "/preview.json?query=robot")) == 200
             for number in range(rounds):
                 plan: dict[str, tuple[int, list[str]]] = {
                     "day": (port, [day] * 4_000),
@@ -205,7 +205,7 @@ def measured(papers: int, rounds: int, workers: int, home: Path) -> dict[str, An
                 }
                 if preview:
                     chosen = draw.choices(asked, weights, k=1_000)
-                    plan["preview"] = (port, [f"/preview?query={quote(each)}" for each in chosen])
+                    plan["preview"] = (port, [f"/preview.json?query={quote(each)}" for each in chosen])
                 for name, (target, paths) in plan.items():
                     found.setdefault(name, []).append(loaded(target, paths))
             family = [server, *server.children(recursive=True)]
