@@ -6,6 +6,7 @@ secrets are made on first use. *Production*: servers are named by URLs, and noth
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import secrets
@@ -155,6 +156,27 @@ class Settings(BaseSettings):
     dkim_second_key_file: Path | None = None
     """A second signature, by an Ed25519 key (RFC 8463), beside the first."""
     dkim_second_selector: str = "paperround-ed25519"
+    # The site and its limits
+    web_workers: int = Field(default=1, ge=1, le=64)
+    """Processes that serve the site; each holds its own search index. Limits are shared between them only in Redis."""
+    page_seconds: float = Field(default=1.0, ge=0, le=60)
+    """How long a rendered page may be served without asking whether papers have changed."""
+    page_cache_mib: int = Field(default=64, ge=0)
+    """Memory for rendered pages, in each web process."""
+    trusted_proxies: str = ""
+    """Space-separated addresses and networks whose X-Forwarded-For is believed. Empty: nobody's."""
+    signups_per_address_hour: int = Field(default=10, ge=0)
+    """Sign-ups from one network address. 0 in this and the next two: no limit."""
+    signups_per_network_hour: int = Field(default=40, ge=0)
+    """From one /24 (IPv4) or /64 (IPv6)."""
+    signups_per_domain_hour: int = Field(default=500, ge=0)
+    """To one mail domain."""
+    form_seconds: float = Field(default=2.0, ge=0, le=60)
+    """A sign-up form sent sooner after it was shown is asked for once more. 0: not looked at."""
+    block_disposable: bool = False
+    """Refuse addresses at known throw-away domains; needs the extra ``paperround[disposable]``."""
+    api_requests_per_minute: int = Field(default=120, ge=1)
+    """Of one network address to the HTTP API."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -212,6 +234,16 @@ class Settings(BaseSettings):
         if value is not None and value.get_secret_value() and ":" not in value.get_secret_value():
             raise ValueError("must look like user:password")
         return value if value is not None and value.get_secret_value() else None
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for each in value.split():
+            try:
+                ipaddress.ip_network(each)
+            except ValueError:
+                raise ValueError("must be addresses or networks with spaces between, like 10.0.0.1 fd00::/64") from None
+        return value
 
     @field_validator("sender")
     @classmethod

@@ -84,4 +84,9 @@ def settings(tmp_path: Path, migrated_url: str) -> Settings:
         smtp_url="smtp://127.0.0.1:9",
         postal_address="1 Example Street, Exampletown",
         allow_private_sources=True,
+        page_seconds=0,
+        form_seconds=0,
+        signups_per_address_hour=0,
+        signups_per_network_hour=0,
+        api_requests_per_minute=10_000,
     )

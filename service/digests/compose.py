@@ -402,6 +402,7 @@ class Composer:
             **self._site,
             "confirm_url": self._links.confirm(reader.id),
             "preferences_url": self._links.preferences(reader.id),
+            "token_url": self._links.access_token(reader.id),
             "unsubscribe_url": self._links.unsubscribe(reader.id),
             "hour": f"{reader.digest_hour:02d}:00",
             "timezone": reader.timezone,

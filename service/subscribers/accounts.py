@@ -27,9 +27,10 @@ from service.subscribers import addresses, consent, interests, schedule, suppres
 from service.subscribers.consent import ConsentKind, Visit
 from service.subscribers.interests import Wish
 
-CONFIRM_PAUSE: Final = timedelta(minutes=10)
-"""Between two confirmation mails to one address, whoever asks."""
+CONFIRM_PAUSE: Final = timedelta(days=1)
+"""Between two confirmation mails to one address, whoever asks: a form must not become a mail bomb."""
 SIGN_IN_PAUSE: Final = timedelta(hours=1)
+SIGN_INS_A_DAY: Final = 3
 CONFIRM_DEADLINE: Final = timedelta(days=3)
 """A confirmation that the relay will not take for so long is given up."""
 
@@ -83,8 +84,9 @@ def subscribe(session: Session, settings: Settings, signup: Signup, *, now: date
     What the caller sees is the same whoever asks for whatever address:
 
     - unknown or unsubscribed: pending, with these interests, and a confirmation;
-    - pending: these interests, and a confirmation unless one went out in the last ten minutes;
-    - active: nothing changes (anybody could be asking); a mail with the preferences link, at most one an hour;
+    - pending: these interests, and a confirmation unless one went out in the last day;
+    - active: nothing changes (anybody could be asking); a mail with the preferences link, at most one an hour
+      and three a day;
     - suppressed: nothing is queued, unless a bounce is a day old: then one confirmation tries the address again.
 
     Raises AddressError, QueryError, InterestError, ScheduleError; then nothing has changed.
@@ -95,8 +97,8 @@ def subscribe(session: Session, settings: Settings, signup: Signup, *, now: date
     reader = _locked(session, settings, address, signup.preferences)
     suppressed = not suppression.try_again(session, addresses.hashed(settings, address.key), now=moment)
     if reader.state == ReaderState.ACTIVE:
-        if not suppressed and not _recently(session, reader.id, DeliveryKind.SIGN_IN, moment - SIGN_IN_PAUSE):
-            _write_to(session, settings, reader.id, DeliveryKind.SIGN_IN, moment)
+        if not suppressed:
+            _send_sign_in(session, settings, reader.id, moment)
         return reader.id
     _prefer(reader, settings, signup.preferences)
     reader.state = ReaderState.PENDING
@@ -108,6 +110,18 @@ def subscribe(session: Session, settings: Settings, signup: Signup, *, now: date
     if not suppressed and not _recently(session, reader.id, DeliveryKind.CONFIRM, moment - CONFIRM_PAUSE):
         _write_to(session, settings, reader.id, DeliveryKind.CONFIRM, moment)
     return reader.id
+
+
+def sign_in(session: Session, settings: Settings, email: str, *, now: datetime | None = None) -> None:
+    """Queue a mail with sign-in links if an active reader has this address; otherwise, and too often, do nothing.
+
+    The caller learns nothing of which it was. Raises AddressError.
+    """
+    address = addresses.parse(email)
+    found = select(Reader).where(Reader.address_key == address.key, Reader.state == ReaderState.ACTIVE)
+    reader = session.scalar(found.with_for_update())
+    if reader is not None and not suppression.contains(session, addresses.hashed(settings, address.key)):
+        _send_sign_in(session, settings, reader.id, now or datetime.now(UTC))
 
 
 def add_confirmed(session: Session, settings: Settings, signup: Signup, *, now: datetime | None = None) -> int:
@@ -272,14 +286,21 @@ def _reschedule(reader: Reader, now: datetime) -> None:
     )
 
 
-def _recently(session: Session, reader_id: int, kind: DeliveryKind, since: datetime) -> bool:
-    statement = select(Delivery.id).where(
+def _send_sign_in(session: Session, settings: Settings, reader_id: int, now: datetime) -> None:
+    """Queue the mail unless the hour or the day has had its share; the reader is locked by the caller."""
+    of_today = _recently(session, reader_id, DeliveryKind.SIGN_IN, now - timedelta(days=1), at_least=SIGN_INS_A_DAY)
+    if not of_today and not _recently(session, reader_id, DeliveryKind.SIGN_IN, now - SIGN_IN_PAUSE):
+        _write_to(session, settings, reader_id, DeliveryKind.SIGN_IN, now)
+
+
+def _recently(session: Session, reader_id: int, kind: DeliveryKind, since: datetime, *, at_least: int = 1) -> bool:
+    statement = select(func.count()).where(
         Delivery.reader_id == reader_id,
         Delivery.kind == kind,
         Delivery.created_at > since,
         Delivery.state.not_in([DeliveryState.CANCELLED, DeliveryState.FAILED]),
     )
-    return session.scalars(statement.limit(1)).first() is not None
+    return session.scalars(statement).one() >= at_least
 
 
 def _write_to(session: Session, settings: Settings, reader_id: int, kind: DeliveryKind, now: datetime) -> None:

@@ -20,6 +20,8 @@ class Purpose(StrEnum):
     """To look at one digest: names the digest, changes nothing."""
     FEEDBACK = "feedback"
     """To say a word on papers and to ask for more like one: adds, and shows nothing of the reader."""
+    TOKEN = "token"  # noqa: S105 (a purpose, no secret)
+    """Gives one access token of the HTTP API."""
 
 
 LIFETIME: Final[dict[Purpose, timedelta | None]] = {
@@ -29,6 +31,7 @@ LIFETIME: Final[dict[Purpose, timedelta | None]] = {
     Purpose.UNSUBSCRIBE: None,
     Purpose.DIGEST: timedelta(days=60),
     Purpose.FEEDBACK: timedelta(days=60),
+    Purpose.TOKEN: timedelta(hours=24),
 }
 
 
@@ -72,6 +75,15 @@ class Links:
     def feedback(self, reader_id: int) -> str:
         """Where a reader's words on papers go; "/<paper>/up" or "/<paper>/down" follows."""
         return self._link(Purpose.FEEDBACK, reader_id)
+
+    def access_token(self, reader_id: int) -> str:
+        """The page that gives a token of the HTTP API."""
+        return self._link(Purpose.TOKEN, reader_id)
+
+    def signed_content(self, purpose: Purpose, token: str) -> str:
+        """What a valid token says and when it was signed: equal for two spellings of one token."""
+        reader_id, signed_at = self._signers[purpose].loads(token, return_timestamp=True)
+        return f"{reader_id} {signed_at.timestamp():.0f}"
 
     def token(self, purpose: Purpose, reader_id: int) -> str:
         """What ``dumps`` would give, with the key derived once: every mail carries several."""

@@ -15,11 +15,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.database import Database, migrations
 from service.settings import Settings
-from service.web import feedback, hooks, pages, postbox, previewing, subscribing
-from service.web.guard import PRIVATE, Guard
+from service.web import api, feedback, feeds, hooks, keys, pages, postbox, previewing, sitemap, subscribing
+from service.web.caching import Pages
+from service.web.guard import Guard
+from service.web.problem import problem
 from service.web.site import STATIC, Site
 
 log = structlog.get_logger(__name__)
@@ -38,9 +41,15 @@ def create_app(settings: Settings, database: Database, site: Site | None = None)
     """The whole site on one database; ``site`` where what it holds is to be shared."""
     site = site or Site(settings, database)
     app = FastAPI(title="Paperround", docs_url=None, redoc_url=None, openapi_url=None)
+    # The last added stands first: the proxy's word, then the guard, then the kept pages.
+    app.state.site = site
+    app.add_middleware(Pages, settings=settings, database=database)
     app.add_middleware(Guard)
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies.split())
+    app.mount("/api/v1", api.create_api(site), name="api")
     app.mount("/static", _Static(directory=STATIC), name="static")
-    for room in (pages, subscribing, previewing, feedback, postbox, hooks):
+    for room in (pages, subscribing, previewing, feedback, postbox, hooks, feeds, sitemap, keys):
         app.include_router(room.routes(site))
     _add_health(app, site)
     _add_errors(app, site)
@@ -61,15 +70,12 @@ def _add_health(app: FastAPI, site: Site) -> None:
             return PlainTextResponse(f"migrations waiting: {', '.join(waiting)}\n", 503)
         return PlainTextResponse("ready\n")
 
-    @app.get("/robots.txt")
-    def robots() -> PlainTextResponse:
-        private = "".join(f"Disallow: {path}\n" for path in (*PRIVATE, "/preview", "/search"))
-        return PlainTextResponse(f"User-agent: *\n{private}")
-
 
 def _add_errors(app: FastAPI, site: Site) -> None:
     def said(request: Request, status: int) -> Response:
         heading, line = _SAID.get(status, (HTTPStatus(status).phrase, ""))
+        if request.url.path.startswith("/api/"):
+            return problem(status, line)
         if request.url.path.endswith(".json"):
             return JSONResponse({"error": heading, "detail": line}, status)
         return site.message(heading, line, links=(("The day’s papers", "/"),), status=status)

@@ -36,6 +36,8 @@ class InterestForm:
     """A field that people do not see was filled in."""
     preview: bool = False
     """The button that only shows what would have come."""
+    stamp: str = ""
+    """When the form was shown, signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ def read(data: FormData, settings: Settings) -> InterestForm:
         limit=_number(data, "limit", settings.paper_limit),
         trapped=bool(_text(data, "website")),
         preview=bool(_text(data, "preview")),
+        stamp=_text(data, "shown"),
     )
 
 

@@ -6,8 +6,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.web.problem import problem
 
 LARGEST_BODY: Final = 256 * 1024
 """Bytes of a posted form."""
@@ -27,7 +29,10 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-PRIVATE: Final = ("/confirm/", "/preferences/", "/unsubscribe/", "/digest/", "/feedback/", "/mailbox")
+PRIVATE: Final = (
+    "/confirm/", "/preferences/", "/unsubscribe/", "/digest/", "/feedback/", "/token/", "/feeds/mine/", "/mailbox",
+)  # fmt: skip
+"""Where an address is itself a secret."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -49,11 +54,11 @@ class Guard:
         largest = LARGEST_CALL if path.startswith("/hooks/") else LARGEST_BODY
         if scope["method"] not in _SAFE:
             if not path.startswith("/unsubscribe/") and _foreign(headers):
-                await PlainTextResponse("This form belongs to another site.\n", 403)(scope, receive, send)
+                await _refusal(path, 403, "This form belongs to another site.")(scope, receive, send)
                 return
             length = headers.get("content-length", "0")
             if not length.isdigit() or int(length) > largest:
-                await PlainTextResponse("That is too much for a form.\n", 413)(scope, receive, send)
+                await _refusal(path, 413, "That is too much for a form.")(scope, receive, send)
                 return
         received = 0
 
@@ -70,6 +75,10 @@ class Guard:
             await send(message)
 
         await self._app(scope, limited, guarded)
+
+
+def _refusal(path: str, status: int, line: str) -> Response:
+    return problem(status, line) if path.startswith("/api/") else PlainTextResponse(f"{line}\n", status)
 
 
 def _protect(headers: MutableHeaders, path: str) -> None:

@@ -1,31 +1,50 @@
-"""Running the site under uvicorn."""
+"""Running the site under uvicorn, in one process or several."""
 
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
+from service import logs
 from service.database import Database
-from service.settings import Settings
+from service.readiness import open_ready
+from service.settings import Settings, load
 from service.web.app import create_app
-from service.web.site import Site
 
 
 def serve(settings: Settings, database: Database) -> None:
     """Serve until SIGINT or SIGTERM. The configured logging is left as it is.
 
-    The archive is read while the first pages are served, so that no visitor waits for it.
+    With several workers the processes share the port; each opens the database for itself.
     """
-    site = Site(settings, database)
-    threading.Thread(target=site.archive.warm, name="archive", daemon=True).start()
-    uvicorn.run(
-        create_app(settings, database, site),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=5,
-    )
+    options: dict[str, Any] = {
+        "host": settings.host,
+        "port": settings.port,
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+        "timeout_graceful_shutdown": 5,
+    }
+    if settings.web_workers == 1:
+        uvicorn.run(_warmed(create_app(settings, database)), **options)
+        return
+    # Connections must not be shared with the processes that are started now.
+    database.engine.dispose()
+    uvicorn.run("service.web.server:worker", factory=True, workers=settings.web_workers, **options)
+
+
+def worker() -> FastAPI:
+    """The site of one of several processes, from the environment. Its database is closed by the process's end."""
+    settings = load()
+    logs.configure(settings)
+    return _warmed(create_app(settings, open_ready(settings, own=False)))
+
+
+def _warmed(app: FastAPI) -> FastAPI:
+    """Begin to build the search index now, so that nobody's first search has to."""
+    threading.Thread(target=app.state.site.archive.warm, name="warming", daemon=True).start()
+    return app

@@ -21,6 +21,8 @@ from service.subscribers import catalogue, consent
 from service.subscribers.catalogue import Catalogue
 from service.subscribers.consent import Visit
 from service.subscribers.tokens import Links
+from service.web.address import CURRENT
+from service.web.limits import Limits
 
 FOLDER: Final = Path(service.__file__).parent.parent / "templates" / "web"
 STATIC: Final = FOLDER / "static"
@@ -40,6 +42,10 @@ class Site:
     @cached_property
     def links(self) -> Links:
         return Links(self.settings)
+
+    @cached_property
+    def limits(self) -> Limits:
+        return Limits(self.settings)
 
     @property
     def has_mailbox(self) -> bool:
@@ -64,10 +70,13 @@ class Site:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.globals["asset"] = _asset
+        environment.globals["asset"] = asset
         environment.globals["mailbox_here"] = self.has_mailbox
         environment.globals["postal_address"] = self.settings.postal_address
         environment.globals["here"] = ""
+        environment.globals["origin"] = self.settings.origin
+        environment.globals["page_address"] = CURRENT.get
+        environment.globals["form_stamp"] = self.limits.stamp
         return environment
 
     def page(self, template: str, values: Mapping[str, Any], *, status: int = 200) -> HTMLResponse:
@@ -86,7 +95,8 @@ class Site:
 
 
 def visit(request: Request) -> Visit:
-    """Where an act came from. Forwarding headers are not believed: anybody can send them."""
+    """Where an act came from. Forwarding headers count only where the settings name
+    the proxy (``app.create_app``): anybody can send them."""
     return Visit(
         origin=request.url.path.split("/")[1] or "front page",
         ip=_address(request.client.host if request.client else None),
@@ -99,7 +109,7 @@ def _address(host: str | None) -> str | None:
     return host if host and all(character in "0123456789abcdefABCDEF.:" for character in host) else None
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
     """A static file's URL with a piece of its hash: it may be kept for ever, and a changed one is fetched anew."""
     digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:10]
     return f"/static/{name}?v={digest}"

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from service.database.tables import ReaderState
 from service.doorbell import Task, doorbell
-from service.subscribers import accounts, consent, interests, schedule
+from service.subscribers import accounts, addresses, consent, interests, schedule
 from service.subscribers.accounts import AccountError, ReaderView, Signup
 from service.subscribers.consent import Visit
 from service.subscribers.tokens import ExpiredToken, Purpose, TokenError
@@ -22,6 +22,9 @@ from service.web.forms import InterestForm
 from service.web.previewing import PreviewView
 from service.web.site import Site, visit
 
+_ONCE_MORE: Final = (
+    "That was quicker than a person types, or the page had been open for long. Please send it once more."
+)
 _NO_SUCH_READER: Final = "This subscription does not exist any more."
 
 
@@ -114,7 +117,15 @@ def _subscribe(site: Site, form: InterestForm, came_from: Visit) -> HTMLResponse
         meaning = forms.understood(session, form, with_address=True)
     if meaning.errors:
         return _subscribe_page(site, form, meaning.errors)
+    if site.limits.too_soon(form.stamp):
+        return _subscribe_page(site, form, [_ONCE_MORE])
     if not form.trapped:
+        address = addresses.parse(form.email)
+        if site.limits.throw_away(address.domain):
+            return _subscribe_page(site, form, [f"{address.domain} gives out throw-away addresses: use a lasting one"])
+        verdict = site.limits.signup(came_from.ip, address.domain)
+        if not verdict.allowed:
+            return _busy(site, verdict.reset_seconds)
         signup = Signup(
             email=form.email,
             wishes=meaning.wishes,
@@ -136,6 +147,17 @@ def _subscribe(site: Site, form: InterestForm, came_from: Visit) -> HTMLResponse
         "Nothing came within a few minutes? Look into the spam folder, or try again.",
         links=(*mailbox, ("Back to the papers", "/")),
     )
+
+
+def _busy(site: Site, seconds: int) -> HTMLResponse:
+    answer = site.message(
+        "Too many sign-ups",
+        "Too many sign-ups came from your network, or to your mail provider, within the last hour.",
+        "Nothing is wrong with your address. Please try again later.",
+        status=429,
+    )
+    answer.headers["Retry-After"] = str(seconds)
+    return answer
 
 
 def _change(site: Site, reader: ReaderView, token: str, form: InterestForm) -> HTMLResponse:

@@ -30,6 +30,7 @@ class House:
         self.environment = clean | {
             "PAPERROUND_HOME": str(home),
             "PAPERROUND_PORT": str(port),
+            "PAPERROUND_FORM_SECONDS": "0",
             "PAPERROUND_HUGGINGFACE_URL": "http://no-such-host.invalid",
             "PAPERROUND_ARXIV_RSS_URL": "http://no-such-host.invalid",
         }

@@ -3,6 +3,7 @@
 Columns of state hold the text of a ``StrEnum`` with a CHECK.
 """
 
+from service.database.tables.access import AccessToken, FeedKey
 from service.database.tables.base import Base
 from service.database.tables.delivery import Delivery, DeliveryKind, DeliveryState, Digest
 from service.database.tables.fetching import FetchedBody, FetchHost
@@ -33,6 +34,7 @@ from service.database.tables.subscribers import (
 )
 
 __all__ = [
+    "AccessToken",
     "Base",
     "ConsentEvent",
     "Coverage",
@@ -42,6 +44,7 @@ __all__ = [
     "DeliveryState",
     "Digest",
     "Edition",
+    "FeedKey",
     "Feedback",
     "FetchHost",
     "FetchedBody",

@@ -1,0 +1,234 @@
+"""Rendered pages, kept while the papers stay as they are; conditional requests (RFC 9110, section 13); compression.
+
+A page that everybody sees depends on its address, the papers and the templates. The *state* stands for the last two:
+it is read from two indexes, at most once in ``page_seconds``, and makes both the key of the kept page and its weak
+ETag. So a request whose answer is known costs no thread, no query and no template; an unchanged one costs no body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
+
+from anyio import to_thread
+from sqlalchemy import text
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.database import Database
+from service.settings import Settings
+from service.web.address import CURRENT, PageAddress
+from service.web.site import FOLDER
+
+# max() reads ix_paper_updated_at from its end; the count, once a second at most, sees what was deleted.
+_STATE = text("SELECT max(updated_at), count(*), (SELECT max(id) FROM edition) FROM paper")
+_PUBLIC: Final = ("/day/", "/days", "/papers/", "/topics", "/search", "/feeds/", "/sitemap", "/api/v1/openapi.json")
+_PERSONAL: Final = "/feeds/mine/"
+_INDEXED: Final = ("/papers/", "/topics/", "/search", "/feeds/")
+"""Pages that ask the search index, which follows the database with some seconds' delay."""
+_SETTLED_SECONDS: Final = 10.0
+_LARGEST: Final = 512 * 1024
+"""Bytes of a page that is kept."""
+_MADE_AT_ONCE: Final = 2
+"""Pages made at the same time. More would not be done sooner: they share one interpreter, and who only needs a kept
+page would wait for it."""
+_SMALLEST_COMPRESSED: Final = 600
+_PUBLIC_CONTROL: Final = "public, max-age=60, stale-while-revalidate=600"
+_FRONT_CONTROL: Final = "public, no-cache"
+"""The front page holds a form that says when it was shown: asked for again each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    name: str
+    since: float
+    """By the monotonic clock."""
+
+
+class Papers:
+    """The state of what pages are made of, looked up no more often than the settings say."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._database = database
+        self._lag = settings.page_seconds
+        self._state: State | None = None
+        self._looked_at = float("-inf")
+        self._turn = asyncio.Lock()
+
+    async def state(self) -> State:
+        if self._state is not None and time.monotonic() - self._looked_at < self._lag:
+            return self._state
+        if self._state is not None and self._lag and self._turn.locked():
+            # Somebody is looking already: what was true a moment ago will do.
+            return self._state
+        async with self._turn:
+            if self._state is None or time.monotonic() - self._looked_at >= self._lag:
+                name = await to_thread.run_sync(self._look)
+                self._looked_at = time.monotonic()
+                if self._state is None or self._state.name != name:
+                    self._state = State(name, self._looked_at)
+            return self._state
+
+    def _look(self) -> str:
+        with self._database.connection() as connection:
+            changed, count, edition = connection.execute(_STATE).one()
+        words = f"{_templates()} {changed} {count} {edition} {datetime.now(UTC).date()}"
+        return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+
+class Pages:
+    """ASGI middleware: answers public GETs from kept pages, the same page rendered once however many wait for it."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, database: Database) -> None:
+        # Secret pages too: none shows a stranger's words beside a secret, which is what BREACH needs.
+        self._app = GZipMiddleware(app, minimum_size=_SMALLEST_COMPRESSED, compresslevel=6)
+        self._papers = Papers(settings, database)
+        self._lag = settings.page_seconds
+        self._room = settings.page_cache_mib * 1024 * 1024
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._size = 0
+        self._makers = asyncio.Semaphore(_MADE_AT_ONCE)
+        self._making: dict[str, asyncio.Future[_Kept | None]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not _public(str(scope["path"])):
+            await self._app(scope, receive, send)
+            return
+        query = scope["query_string"].decode("latin-1")
+        CURRENT.set(PageAddress(str(scope["path"]), query))
+        if scope["method"] == "HEAD":
+            # Everything of the GET but its body (RFC 9110, 9.3.2).
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
+        if scope["method"] != "GET":
+            await self._app(scope, receive, send)
+            return
+        state = await self._papers.state()
+        indexed = str(scope["path"]).startswith(_INDEXED)
+        settled = not indexed or time.monotonic() - state.since >= _SETTLED_SECONDS
+        headers = Headers(scope=scope)
+        compressed = "gzip" in headers.get("accept-encoding", "")
+        address = f"{scope['path']}?{query}"
+        etag = _etag(state, address) if settled else None
+        if etag is not None and _matches(headers.get("if-none-match"), etag):
+            # A page under this state was sent before: whoever has the tag has the page.
+            await _send_unchanged(send, etag, str(scope["path"]))
+            return
+        key = f"{state.name} {compressed} {address}"
+        kept = self._kept.get(key)
+        if kept is not None and kept.until > time.monotonic():
+            self._kept.move_to_end(key)
+            await _send(send, kept)
+            return
+        waiting = self._making.get(key)
+        if waiting is not None and (made := await asyncio.shield(waiting)) is not None:
+            await _send(send, made)
+            return
+        await self._make(key, etag, scope, receive, send)
+
+    async def _make(self, key: str, etag: str | None, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the page be made, sent on as it comes, and kept if it can be."""
+        future: asyncio.Future[_Kept | None] = asyncio.get_running_loop().create_future()
+        mine = self._making.setdefault(key, future) is future
+        path = str(scope["path"])
+        start: Message = {}
+        body: list[bytes] = []
+        size = 0
+
+        async def taken(message: Message) -> None:
+            nonlocal start, size
+            if message["type"] == "http.response.start":
+                if message["status"] == 200:
+                    _describe(MutableHeaders(scope=message), etag, path)
+                start = message
+            else:
+                size += len(message.get("body", b""))
+                if size <= _LARGEST:
+                    body.append(message.get("body", b""))
+            await send(message)
+
+        made: _Kept | None = None
+        try:
+            async with self._makers:
+                await self._app(scope, receive, taken)
+            if start.get("status") == 200 and size <= _LARGEST:
+                short = path == "/" or etag is None
+                until = time.monotonic() + self._lag if short else float("inf")
+                made = _Kept(200, list(start["headers"]), b"".join(body), until)
+                self._keep(key, made)
+        finally:
+            if mine:
+                del self._making[key]
+            if not future.done():
+                future.set_result(made)
+
+    def _keep(self, key: str, page: _Kept) -> None:
+        before = self._kept.pop(key, None)
+        self._size += len(page.body) - (len(before.body) if before else 0)
+        self._kept[key] = page
+        while self._size > self._room and self._kept:
+            _, dropped = self._kept.popitem(last=False)
+            self._size -= len(dropped.body)
+
+
+async def _send(send: Send, page: _Kept) -> None:
+    # The list is copied: what stands before us adds its own headers.
+    await send({"type": "http.response.start", "status": page.status, "headers": list(page.headers)})
+    await send({"type": "http.response.body", "body": page.body})
+
+
+def _without_body(send: Send) -> Send:
+    async def bare(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return bare
+
+
+async def _send_unchanged(send: Send, etag: str, path: str) -> None:
+    message: Message = {"type": "http.response.start", "status": 304, "headers": [(b"vary", b"Accept-Encoding")]}
+    _describe(MutableHeaders(scope=message), etag, path)
+    await send(message)
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _describe(headers: MutableHeaders, etag: str | None, path: str) -> None:
+    if etag is not None:
+        headers["ETag"] = etag
+    headers.setdefault("Cache-Control", _FRONT_CONTROL if path == "/" or etag is None else _PUBLIC_CONTROL)
+
+
+def _public(path: str) -> bool:
+    return path == "/" or (path.startswith(_PUBLIC) and not path.startswith(_PERSONAL))
+
+
+def _etag(state: State, address: str) -> str:
+    return f'W/"{state.name}-{hashlib.sha256(address.encode()).hexdigest()[:8]}"'
+
+
+def _matches(header: str | None, etag: str) -> bool:
+    """Weak comparison with any of a list (RFC 9110, 13.1.2). ``*`` is not taken: the page may not exist."""
+    return header is not None and etag in (each.strip() for each in header.split(","))
+
+
+@lru_cache(maxsize=1)
+def _templates() -> str:
+    """A fingerprint of the templates, the same in every process of one version."""
+    digest = hashlib.sha256()
+    for path in sorted(FOLDER.rglob("*")):
+        if path.is_file():
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
