@@ -20,7 +20,6 @@ from service.returns import imap
 from service.returns import inbound as listener
 from service.settings import SettingsError, load
 from service.up import house
-from service.web.server import serve
 
 
 def up() -> None:
@@ -32,6 +31,8 @@ def up() -> None:
 
 def web() -> None:
     """Serve the site."""
+    from service.web.server import serve  # noqa: PLC0415 (every other command begins a quarter of a second sooner)
+
     settings = load()
     logs.configure(settings)
     with open_ready(settings, own=False) as database:
