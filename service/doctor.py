@@ -10,13 +10,16 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from urllib.parse import urlsplit
 
+import dns.exception
+import dns.resolver
 import redis
 from sqlalchemy import Label, func, label, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.database import Database, DatabaseError, migrations
 from service.database.tables import Delivery, DeliveryState, Ingest
-from service.delivery import relay
+from service.delivery import dkim, relay
+from service.delivery.throttle import DomainRates
 from service.settings import Settings, SettingsError
 
 _LOW_DISK_BYTES = 1 << 30
@@ -46,7 +49,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _site(settings)
     yield _disk(settings)
     yield _broker(settings)
-    yield _relay(settings)
+    yield from _relays(settings)
+    yield from _signatures(settings)
     try:
         database = Database.open(settings)
     except DatabaseError as error:
@@ -103,15 +107,58 @@ def _broker(settings: Settings) -> Finding:
     return Finding("broker", Verdict.OK, "Redis answers")
 
 
-def _relay(settings: Settings) -> Finding:
+def _relays(settings: Settings) -> Iterator[Finding]:
+    running = "it runs while `paperround up` does"
+    remedy = running if settings.embedded and settings.smtp_url is None else "check PAPERROUND_SMTP_URL"
     try:
-        target = relay.configured(settings)
-        socket.create_connection((target.host, target.port), timeout=5).close()
-    except (relay.RelayDown, OSError) as error:
-        running = "it runs while `paperround up` does"
-        remedy = running if settings.embedded and settings.smtp_url is None else "check PAPERROUND_SMTP_URL"
-        return Finding("relay", Verdict.WARNING, f"no answer ({error}): {remedy}; mail waits in the outbox")
-    return Finding("relay", Verdict.OK, f"{target.host}:{target.port} answers")
+        targets = relay.configured(settings)
+        DomainRates.configured(settings)
+    except (relay.RelayDown, SettingsError) as error:
+        yield Finding("relay", Verdict.WARNING, f"{error}: {remedy}; mail waits in the outbox")
+        return
+    for target in targets:
+        try:
+            socket.create_connection((target.host, target.port), timeout=5).close()
+        except OSError as error:
+            yield Finding(
+                "relay", Verdict.WARNING, f"{target} gives no answer ({error}): {remedy}; mail waits in the outbox"
+            )
+        else:
+            yield Finding("relay", Verdict.OK, f"{target} answers")
+
+
+def _signatures(settings: Settings) -> Iterator[Finding]:
+    try:
+        signer = dkim.configured(settings)
+    except SettingsError as error:
+        yield Finding("signatures", Verdict.FAILURE, f"{error}; until then no mail leaves")
+        return
+    if signer is None:
+        if settings.smtp_url is not None:
+            remedy = (
+                "mail is not signed here: make sure that the relay signs it for your domain, or see `paperround dkim`"
+            )
+            yield Finding("signatures", Verdict.WARNING, remedy)
+        return
+    yield from (_published(record) for record in signer.records)
+
+
+def _published(record: dkim.Record) -> Finding:
+    """Whether receivers find the key that we sign with."""
+    try:
+        answer = dns.resolver.resolve(f"{record.name}.", "TXT", lifetime=5)
+        found = {b"".join(line.strings).decode("ascii", "replace") for line in answer}
+    except dns.exception.DNSException as error:
+        found, why = set(), f" ({type(error).__name__})"
+    else:
+        why = ""
+    key = record.value.rpartition("p=")[2]
+    if any("".join(value.split()).rpartition("p=")[2].partition(";")[0] == key for value in found):
+        return Finding("signatures", Verdict.OK, f"the DNS holds our key at {record.name}")
+    seen = "holds another key" if found else f"holds no key{why}"
+    return Finding(
+        "signatures", Verdict.FAILURE, f"the DNS {seen} at {record.name}: publish what `paperround dkim` shows"
+    )
 
 
 def _database(database: Database) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 from email.utils import parseaddr
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -43,7 +43,8 @@ class Settings(BaseSettings):
     broker_url: str | None = None
     """``redis://host:6379/0``. Unset: Celery's filesystem transport in the data folder."""
     smtp_url: str | None = None
-    """``smtp[s]://user:password@host:port`` of the relay. Unset: the local mailbox (embedded mode only)."""
+    """``smtp[s]://user:password@host:port`` of the relay, or of several with white space between them; for their
+    options see ``delivery.relay.configured``. Unset: the local mailbox (embedded mode only)."""
     secret: SecretStr | None = None
     """Signs every link. At least 32 characters. Unset: made and kept in the data folder (embedded mode only)."""
 
@@ -95,6 +96,23 @@ class Settings(BaseSettings):
     uncertain: Literal["repeat", "drop"] = "repeat"
     """What to do with a message whose final reply was lost (RFC 1047): send it again, same Message-ID, or not."""
 
+    # Relays and their limits
+    domain_rates: str = ""
+    """At most so many messages to a recipient's domain: ``gmail.com=100/minute *=20/second``, ``*`` for each other."""
+
+    # DKIM signatures
+    dkim_key_file: Path | None = None
+    """A private RSA key in PEM; ``paperround dkim`` makes one. Unset, with ``dkim_key``: the relay may sign."""
+    dkim_key: SecretStr | None = None
+    """The key itself, for installations that keep secrets in the environment."""
+    dkim_selector: str = "paperround"
+    """The key is published at ``<selector>._domainkey.<domain>``."""
+    dkim_domain: str = ""
+    """Empty: the domain of ``sender``; else one above or below it."""
+    dkim_second_key_file: Path | None = None
+    """A second signature, by an Ed25519 key (RFC 8463), beside the first."""
+    dkim_second_selector: str = "paperround-ed25519"
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("site_url", "huggingface_url", "arxiv_rss_url")
@@ -119,9 +137,10 @@ class Settings(BaseSettings):
     @field_validator("smtp_url")
     @classmethod
     def _smtp(cls, value: str | None) -> str | None:
-        if value and (urlsplit(value).scheme not in ("smtp", "smtps") or not urlsplit(value).hostname):
-            raise ValueError("must look like smtp://user:password@host:587 or smtps://host")
-        return value or None
+        for url in (value or "").split():
+            if urlsplit(url).scheme not in ("smtp", "smtps") or not urlsplit(url).hostname:
+                raise ValueError("must look like smtp://user:password@host:587 or smtps://host")
+        return (value or "").strip() or None
 
     @field_validator("sender")
     @classmethod
@@ -142,11 +161,11 @@ class Settings(BaseSettings):
 
     @property
     def sender_address(self) -> str:
-        return parseaddr(self.sender)[1]
+        return _mailbox(self.sender)[1]
 
     @property
     def sender_name(self) -> str:
-        return parseaddr(self.sender)[0] or "Paperround"
+        return _mailbox(self.sender)[0] or "Paperround"
 
     @property
     def mail_domain(self) -> str:
@@ -194,6 +213,12 @@ def load() -> Settings:
         message = first["msg"].removeprefix("Value error, ")
         # The value itself may hold a password, so it is not repeated.
         raise SettingsError(f"PAPERROUND_{name} is not usable: {message}") from None
+
+
+@lru_cache(maxsize=16)
+def _mailbox(sender: str) -> tuple[str, str]:
+    # Asked for with every mail; reading an address takes longer than the rest of its header.
+    return parseaddr(sender)
 
 
 def _kept_secret(path: Path) -> str:

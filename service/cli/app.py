@@ -7,7 +7,7 @@ import sys
 import typer
 
 from service import __version__
-from service.cli import doctor, papers, processes, readers, topics
+from service.cli import dkim, doctor, papers, processes, readers, topics
 from service.cli.door import USER_ERRORS, complain
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command()(papers.preview)
 app.add_typer(readers.app, name="readers")
 app.command()(topics.topics)
 app.command()(doctor.doctor)
+app.command()(dkim.dkim)
 for process in (processes.web, processes.worker, processes.beat, processes.mailbox, processes.migrate):
     app.command(rich_help_panel="Single processes, for a larger installation")(process)
 

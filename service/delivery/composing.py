@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from service.database import Database
 from service.database.tables import DeliveryState
+from service.delivery.dkim import Signer
 from service.digests.compose import Composed, Withheld
 from service.outbox.claims import Claim, Outcome
 
@@ -23,8 +25,10 @@ class Composes(Protocol):
     def compose(self, session: Session, claims: Sequence[Claim]) -> list[Composed | Withheld]: ...
 
 
-def compose(database: Database, composer: Composes, claims: Sequence[Claim]) -> tuple[list[Composed], list[Outcome]]:
-    """The messages that may go, in the order of ``claims``, and the outcomes of the rest.
+def compose(
+    database: Database, composer: Composes, claims: Sequence[Claim], signer: Signer | None = None
+) -> tuple[list[Composed], list[Outcome]]:
+    """The messages that may go, in the order of ``claims``, signed where there is a signer, and the rest's outcomes.
 
     Withheld ones are cancelled. When composing them together raises, each is composed by itself, and those that raise
     again fail alone. A database that does not answer is nobody's fault and is raised.
@@ -38,6 +42,9 @@ def compose(database: Database, composer: Composes, claims: Sequence[Claim]) -> 
         log.warning("compose.one_by_one", error=type(error).__name__)
         made, failed = _one_by_one(database, composer, claims)
     composed = [item for item in made if isinstance(item, Composed)]
+    if signer is not None:
+        # After the transaction: signing takes longer than composing, and needs no database.
+        composed = [replace(item, content=signer.signed(item.content)) for item in composed]
     withheld = [
         Outcome(item.delivery_id, DeliveryState.CANCELLED, item.reason) for item in made if isinstance(item, Withheld)
     ]

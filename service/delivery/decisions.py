@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from service.database.tables import DeliveryState
 from service.delivery.refusals import Refusals
-from service.delivery.results import Accepted, Deferred, Rejected, Result, Uncertain, Unsent
+from service.delivery.results import Accepted, Deferred, Rejected, Result, Throttled, Uncertain, Unsent
 from service.outbox import states
 from service.outbox.claims import Claim, Outcome
 
@@ -56,6 +56,9 @@ class Decisions:
                 self.decide([Outcome(result.delivery_id, DeliveryState.UNCERTAIN, result.reply)])
             case Unsent():
                 self.decide([Outcome(result.delivery_id, DeliveryState.QUEUED, result.reply)])
+            case Throttled():
+                turn = self._clock() + timedelta(seconds=result.seconds)
+                self.decide([Outcome(result.delivery_id, DeliveryState.QUEUED, result.reply, turn)])
             case Deferred() | Rejected():
                 if self._refusals.add(result):
                     self.everyone_refused = True

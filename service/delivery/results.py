@@ -62,7 +62,15 @@ class Unsent(_Result):
     """Not attempted, through no fault of its own."""
 
 
-Result = Accepted | Deferred | Rejected | Uncertain | Unsent
+@dataclass(frozen=True, slots=True)
+class Throttled(_Result):
+    """Not attempted, because a rate limit holds it back."""
+
+    seconds: float
+    """From now until its turn."""
+
+
+Result = Accepted | Deferred | Rejected | Uncertain | Unsent | Throttled
 
 
 class RelayDown(Exception):

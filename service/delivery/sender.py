@@ -30,17 +30,17 @@ from sqlalchemy.exc import OperationalError
 
 from service.database import Database
 from service.database.tables import Delivery, DeliveryState, Reader
-from service.delivery import relay
+from service.delivery import dkim
 from service.delivery.composing import Composes, compose
 from service.delivery.decisions import Decisions
 from service.delivery.handshake import Timeouts
-from service.delivery.pool import SmtpTransport
 from service.delivery.recheck import Recheck, recheck
+from service.delivery.relays import Relays
 from service.delivery.results import RelayDown, Transport
 from service.digests.compose import Composed, Composer
 from service.outbox import rows
 from service.outbox.claims import Claim, Outcome
-from service.settings import Settings
+from service.settings import Settings, SettingsError
 from service.subscribers import addresses, suppression
 
 log = structlog.get_logger(__name__)
@@ -107,16 +107,12 @@ async def _send_due(
     transport: Transport | None,
 ) -> SendReport:
     try:
-        used = transport or SmtpTransport(
-            relay.configured(settings),
-            connections=settings.send_connections,
-            mail_domain=settings.mail_domain,
-            timeouts=timeouts_of(settings),
-        )
-    except RelayDown as error:
+        signer = dkim.configured(settings)
+        used = transport or Relays.configured(settings, timeouts_of(settings))
+    except (RelayDown, SettingsError) as error:
         log.warning("send.paused", reason=str(error))
         return SendReport(paused=True, reason=str(error))
-    run = _Run(database, settings, used, composer or Composer(settings), on_progress, now)
+    run = _Run(database, settings, used, composer or Composer(settings), signer, on_progress, now)
     try:
         ends = await asyncio.gather(*(run.lane() for _ in range(LANES)), return_exceptions=True)
     finally:
@@ -137,6 +133,7 @@ class _Run:
         settings: Settings,
         transport: Transport,
         composer: Composes,
+        signer: dkim.Signer | None,
         on_progress: Callable[[int], None] | None,
         now: datetime | None,
     ) -> None:
@@ -144,6 +141,7 @@ class _Run:
         self._settings = settings
         self._transport = transport
         self._composer = composer
+        self._signer = signer
         self._on_progress = on_progress
         self._now = now
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -192,7 +190,7 @@ class _Run:
         """Steps 2 to 5 for one claim of rows; whatever happens, those not attempted are given back."""
         self._decisions.begin(claims)
         try:
-            composed, outcomes = await asyncio.to_thread(compose, self._database, self._composer, claims)
+            composed, outcomes = await asyncio.to_thread(compose, self._database, self._composer, claims, self._signer)
             self._decisions.decide(outcomes)
             for start in range(0, len(composed), PORTION):
                 if self._stopping or time.monotonic() > latest:

@@ -16,9 +16,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from service.database.tables import DeliveryKind, Digest, Interest, Query, Reader, ReaderState
@@ -152,8 +153,20 @@ class Composer:
             elif not any(paper in papers for paper in draft.paper_ids):
                 made.append(Withheld(claim.delivery_id, "its papers are gone"))
             else:
-                made.append(self._sealed(claim, reader, self._digest(reader, draft, labels, papers), now))
+                made.append(self.digest(claim, reader, draft, labels, papers, now))
         return made
+
+    def digest(
+        self,
+        claim: Claim,
+        reader: Reader,
+        draft: Draft,
+        labels: Mapping[tuple[int, int], str],
+        papers: Mapping[int, archive.PaperView],
+        now: datetime,
+    ) -> Composed:
+        """One digest from what was read for it: ``labels`` by reader and query, ``papers`` by id. No I/O."""
+        return self._sealed(claim, reader, self._digest(reader, draft, labels, papers), now)
 
     def preview(self, session: Session, reader_id: int, draft: Draft) -> RenderedMail:
         """The digest that ``draft`` would become, to be looked at. Raises LookupError for a reader who is gone."""
@@ -204,10 +217,9 @@ class Composer:
             text_parts = self._frame_text[0].filled(values.text)
             for place, paper in shown:
                 card = self._card(paper, longest)
-                reason = _because(reasons.get(place, []))
-                html_parts += card.html.filled({"reason": quoted.encoded(html.escape(reason))})
-                wrapped = textwrap.fill(reason, 76) if len(reason) > 76 else reason
-                text_parts += card.text.filled({"reason": quoted.encoded(wrapped)})
+                reason = _reason(tuple(reasons.get(place, ())))
+                html_parts += card.html.filled(reason.html)
+                text_parts += card.text.filled(reason.text)
             html_parts += self._frame_html[1].filled(values.html)
             text_parts += self._frame_text[1].filled(values.text)
             # Encoded length bounds the decoded one, so the cheap measure is the safe one.
@@ -218,13 +230,12 @@ class Composer:
 
     def _frame_values(self, reader: Reader, draft: Draft, titles: Sequence[str]) -> _FrameValues:
         count = len(titles)
-        day = draft.slot.astimezone(schedule.zone(reader.timezone))
         more = draft.matched - count
         headline = f"{count} new paper{'s' if count != 1 else ''} for you"
         words = {
             "title": headline,
             "headline": headline,
-            "summary": f"{day:%A}, {day.day} {day:%B %Y}",
+            "summary": _day(draft.slot, reader.timezone),
             "preheader": _preheader(titles),
             "preferences_url": self._links.preferences(reader.id),
             "unsubscribe_url": self._links.unsubscribe(reader.id),
@@ -263,9 +274,17 @@ class Composer:
         wanted = [claim.digest_id for claim in claims if claim.digest_id is not None]
         if not wanted:
             return {}
+        columns = (
+            Digest.id,
+            Digest.slot,
+            Digest.paper_ids,
+            Digest.reason_papers,
+            Digest.reason_queries,
+            Digest.matched,
+        )
         return {
-            digest.id: Draft(digest.slot, digest.paper_ids, digest.reason_papers, digest.reason_queries, digest.matched)
-            for digest in session.scalars(select(Digest).where(Digest.id.in_(wanted)))
+            row.id: Draft(row.slot, row.paper_ids, row.reason_papers, row.reason_queries, row.matched)
+            for row in session.execute(select(*columns).where(Digest.id == func.any(wanted)))
         }
 
     def _labels(self, session: Session, wanted: Iterable[tuple[int, Draft | None]]) -> dict[tuple[int, int], str]:
@@ -273,8 +292,9 @@ class Composer:
         pairs = {(reader, query) for reader, draft in wanted if draft for query in draft.reason_queries}
         if not pairs:
             return {}
+        # All interests of these readers: nearly all are wanted, and pairs are slow to bind.
         statement = select(Interest.reader_id, Interest.query_id, Interest.label, Interest.topic_slug).where(
-            tuple_(Interest.reader_id, Interest.query_id).in_(pairs)
+            Interest.reader_id == func.any(sorted({reader for reader, _ in pairs}))
         )
         labels = {
             (reader, query): label if topic or '"' in label else f"“{label}”"
@@ -322,6 +342,23 @@ class Composer:
 class _FrameValues:
     html: dict[str, bytes]
     text: dict[str, bytes]
+
+
+@lru_cache(maxsize=20_000)
+def _reason(labels: tuple[str, ...]) -> _FrameValues:
+    """The reason of one card, encoded: most readers share theirs with others."""
+    reason = _because(labels)
+    wrapped = textwrap.fill(reason, 76) if len(reason) > 76 else reason
+    return _FrameValues(
+        {"reason": quoted.encoded(html.escape(reason))},
+        {"reason": quoted.encoded(wrapped)},
+    )
+
+
+@lru_cache(maxsize=1_000)
+def _day(slot: datetime, timezone: str) -> str:
+    day = slot.astimezone(schedule.zone(timezone))
+    return f"{day:%A}, {day.day} {day:%B %Y}"
 
 
 def _because(labels: Sequence[str]) -> str:

@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from email.charset import QP, Charset
-from email.header import Header
 from email.utils import format_datetime
 from functools import lru_cache
 from typing import Final
@@ -19,6 +17,7 @@ from typing import Final
 _BREAK = re.compile(r"[\r\n\x00]")
 _ATOM = re.compile(r"^[A-Za-z0-9 !#$%&'*+\-/=?^_`{|}~]+$")
 _LINE: Final = 76
+_WORD_FRAME: Final = len("=?utf-8?q??=")
 
 # In no quoted-printable text does "=" come before "_", so this is no line of any body.
 _BOUNDARY: Final = b"=_paperround_part"
@@ -78,7 +77,7 @@ def _head(sender: Sender, headers: Headers) -> bytes:
         f"From: {mailbox(sender.name, sender.address)}",
         f"To: {_clean(headers.recipient)}",
         f"Subject: {_unstructured('Subject', headers.subject)}",
-        f"Date: {format_datetime(headers.date)}",
+        f"Date: {_date(headers.date)}",
         f"Message-ID: <{_clean(headers.message_id)}>",
         f"List-Id: <{_clean(sender.list_id)}>",
         f"Feedback-ID: {headers.stream}:list:paperround:{sender.feedback_sender}",
@@ -94,6 +93,11 @@ def _head(sender: Sender, headers: Headers) -> bytes:
         f'Content-Type: multipart/alternative; boundary="{_BOUNDARY.decode("ascii")}"',
     ]
     return "\r\n".join(lines).encode("utf-8") + b"\r\n\r\n"
+
+
+@lru_cache(maxsize=8)
+def _date(moment: datetime) -> str:
+    return format_datetime(moment)
 
 
 @lru_cache(maxsize=64)
@@ -117,9 +121,24 @@ def _unstructured(field: str, value: str) -> str:
 
 
 def _encoded_words(value: str, *, first: int) -> str:
-    charset = Charset("utf-8")
-    charset.header_encoding = QP
-    return Header(value, charset, maxlinelen=_LINE, header_name="x" * first).encode(linesep="\r\n")
+    """RFC 2047: in words of at most 75 characters that never divide a character, one a line."""
+    words, room = [""], _LINE - first - _WORD_FRAME
+    for character in value:
+        piece = _quoted_character(character)
+        if len(piece) > room:
+            words.append("")
+            room = _LINE - 1 - _WORD_FRAME
+        words[-1] += piece
+        room -= len(piece)
+    return "\r\n ".join(f"=?utf-8?q?{word}?=" for word in words)
+
+
+@lru_cache(maxsize=4096)
+def _quoted_character(character: str) -> str:
+    # RFC 2047, 5 (3): in a phrase only these stand for themselves.
+    if character.isascii() and (character.isalnum() or character in "!*+-/"):
+        return character
+    return "_" if character == " " else "".join(f"={byte:02X}" for byte in character.encode("utf-8"))
 
 
 def _folded(value: str, first: int) -> str:

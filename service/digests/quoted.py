@@ -17,7 +17,9 @@ _TABLE: Final = [b"=%02X" % byte for byte in range(256)]
 
 def encoded(text: str) -> bytes:
     """A fragment of a body. Line ends of ``text`` may be of any kind; they become hard line breaks."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").encode("utf-8").split(b"\n")
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.encode("utf-8").split(b"\n")
     last = lines.pop()
     whole = [_line(line) for line in lines]
     if last:

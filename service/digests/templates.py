@@ -29,14 +29,14 @@ class Fragments:
 
     def __init__(self, rendered: str) -> None:
         parts = _HOLE.split(rendered)
-        self._parts: list[bytes] = [quoted.encoded(text) for text in parts[::2]]
-        self._holes: list[str] = parts[1::2]
+        self._pieces = [b"" if place % 2 else quoted.encoded(part) for place, part in enumerate(parts)]
+        self._holes = [(place, parts[place]) for place in range(1, len(parts), 2)]
 
     def filled(self, values: Mapping[str, bytes]) -> list[bytes]:
         """The encoded pieces in order, ``values`` (encoded) in the holes."""
-        pieces = [self._parts[0]]
-        for hole, part in zip(self._holes, self._parts[1:], strict=True):
-            pieces += (values[hole], part)
+        pieces = self._pieces.copy()
+        for place, hole in self._holes:
+            pieces[place] = values[hole]
         return pieces
 
 

@@ -67,7 +67,7 @@ def test_mail_is_kept_listed_newest_first_and_opened(home: Settings) -> None:
     assert mailbox.messages() == []
     with Mailbox.running(home):
         for number in (1, 2, 3):
-            results, _ = send(relay.configured(home), [Message(number, digest(number))])
+            results, _ = send(relay.configured(home)[0], [Message(number, digest(number))])
             assert kinds(results) == {Accepted: 1}
     newest, *_, oldest = mailbox.messages()
     assert newest.subject == "Grüße, 3 papers"
@@ -94,7 +94,7 @@ def test_unknown_mail(home: Settings, key: str) -> None:
 
 def test_mail_without_parts_or_headers_is_shown_all_the_same(home: Settings) -> None:
     with Mailbox.running(home):
-        send(relay.configured(home), [Message(1, b"no header at all\r\n"), Message(2, b"\xff\xfe\r\n\r\n\xff")])
+        send(relay.configured(home)[0], [Message(1, b"no header at all\r\n"), Message(2, b"\xff\xfe\r\n\r\n\xff")])
     mailbox = Mailbox.of(home)
     for mail in mailbox.messages():
         assert mailbox.get(mail.key).html is None
@@ -102,7 +102,7 @@ def test_mail_without_parts_or_headers_is_shown_all_the_same(home: Settings) -> 
 
 def test_pipelined_mail_through_a_process_each_once(home: Settings) -> None:
     with process(home) as child:
-        target = relay.configured(home)
+        (target,) = relay.configured(home)
         results, down = send(
             target, [Message(m.delivery_id, digest(m.delivery_id)) for m in messages(200)], connections=8
         )
@@ -117,14 +117,14 @@ def test_pipelined_mail_through_a_process_each_once(home: Settings) -> None:
 
 def test_killed_mailbox_keeps_what_it_took_and_a_new_one_takes_over(home: Settings) -> None:
     with process(home) as child:
-        send(relay.configured(home), messages(20))
+        send(relay.configured(home)[0], messages(20))
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
         assert (home.home / "run" / "mailbox.port").exists()
         with pytest.raises(relay.RelayDown):
             relay.configured(home)
     with Mailbox.running(home):
-        send(relay.configured(home), messages(1))
+        send(relay.configured(home)[0], messages(1))
     assert Mailbox.of(home).count() == 21
 
 
@@ -133,15 +133,15 @@ def test_a_stranger_on_the_old_port_is_not_taken_for_the_mailbox(home: Settings)
         local.announce(home.home, stranger.port)
         assert local.running_port(home.home) is None
         with Mailbox.running(home):
-            assert relay.configured(home).port != stranger.port
+            assert relay.configured(home)[0].port != stranger.port
 
 
 def test_a_running_mailbox_is_joined_not_doubled(home: Settings) -> None:
     with Mailbox.running(home):
-        port = relay.configured(home).port
+        port = relay.configured(home)[0].port
         with Mailbox.running(home):
-            assert relay.configured(home).port == port
-        assert relay.configured(home).port == port
+            assert relay.configured(home)[0].port == port
+        assert relay.configured(home)[0].port == port
     assert local.running_port(home.home) is None
 
 
@@ -169,5 +169,5 @@ def test_no_mailbox_where_a_relay_is_named(home: Settings) -> None:
 def test_a_disk_that_cannot_be_written_defers(home: Settings) -> None:
     with Mailbox.running(home):
         (home.home / "mailbox" / "tmp").rmdir()
-        results, _ = send(relay.configured(home), messages(1))
+        results, _ = send(relay.configured(home)[0], messages(1))
     assert results[1].reply.startswith("451 4.3.0")
