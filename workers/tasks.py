@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from service import rounds
-from service.delivery import sender
+from service.delivery import recovery, sender
 from service.digests import plan
 from service.doorbell import Task, doorbell
-from service.outbox import rows
 from service.papers import ingest
 from workers.app import app, settings
 from workers.house import LoggedTask, database, log
@@ -55,7 +54,7 @@ def send_due() -> None:
 @app.task(name=Task.SWEEP_LEASES, base=LoggedTask)
 def sweep_leases() -> None:
     """Give back what dead senders held."""
-    rows.sweep(database(), uncertain=settings.uncertain)
+    recovery.sweep(database(), settings)
 
 
 @app.task(name=Task.PRUNE, base=LoggedTask)

@@ -5,8 +5,9 @@ The steps for one claim of rows, and what a crash after each leaves:
 1. Claim rows: one UPDATE, leased to this run. A crash: the lease ends and the sweep puts them back.
 2. Compose. Whoever is no longer entitled is cancelled; a message that cannot be made fails alone.
 3. In portions: look at the readers once more, so that an unsubscribe a second ago wins.
-4. Hand the portion to the transport. A crash between a message's acceptance and step 5 repeats it, with the same
-   Message-ID; that is at most the portions under way.
+4. Hand the portion to the transport, which tells the journal of every message before it leaves and when it is taken. A
+   crash between a message's acceptance and step 5: the journal knows it. Only an answer that was on the wire is open;
+   that message is uncertain and follows the setting.
 5. Settle the portion in bulk.
 
 No content leaves whose answer could come after the lease ends, so two senders never have one message in hand.
@@ -34,9 +35,11 @@ from service.delivery import dkim
 from service.delivery.composing import Composes, compose
 from service.delivery.decisions import Decisions
 from service.delivery.handshake import Timeouts
+from service.delivery.journal import Journal
 from service.delivery.recheck import Recheck, recheck
+from service.delivery.recovery import inherit, journals_folder
 from service.delivery.relays import Relays
-from service.delivery.results import RelayDown, Transport
+from service.delivery.results import CannotRecord, RelayDown, Transport
 from service.digests.compose import Composed, Composer
 from service.outbox import rows
 from service.outbox.claims import Claim, Outcome
@@ -84,6 +87,9 @@ def send_due(
 
     Raises :class:`sqlalchemy.exc.SQLAlchemyError` when the database fails; rows in hand come back with their lease.
     """
+    inherit(database, settings, now=now)
+    if not rows.anything_due(database, now=now):
+        return SendReport()
     return asyncio.run(_send_due(database, settings, on_progress, now, composer, transport))
 
 
@@ -112,12 +118,21 @@ async def _send_due(
     except (RelayDown, SettingsError) as error:
         log.warning("send.paused", reason=str(error))
         return SendReport(paused=True, reason=str(error))
-    run = _Run(database, settings, used, composer or Composer(settings), signer, on_progress, now)
+    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    finished = False
+    try:
+        journal = Journal(journals_folder(settings), owner)
+    except CannotRecord as error:
+        log.warning("send.paused", reason=str(error))
+        return SendReport(paused=True, reason=str(error))
+    run = _Run(database, settings, used, journal, composer or Composer(settings), signer, on_progress, now)
     try:
         ends = await asyncio.gather(*(run.lane() for _ in range(LANES)), return_exceptions=True)
+        finished = not any(isinstance(end, BaseException) for end in ends)
     finally:
         if transport is None:
             await used.close()
+        journal.close(finished=finished)
     for end in ends:
         if isinstance(end, BaseException):
             raise end
@@ -132,6 +147,7 @@ class _Run:
         database: Database,
         settings: Settings,
         transport: Transport,
+        journal: Journal,
         composer: Composes,
         signer: dkim.Signer | None,
         on_progress: Callable[[int], None] | None,
@@ -144,7 +160,8 @@ class _Run:
         self._signer = signer
         self._on_progress = on_progress
         self._now = now
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._journal = journal
+        self._owner = journal.owner
         self._decisions = Decisions(settings.attempts_limit, lambda: now or datetime.now(UTC))
         self._counts = dict.fromkeys(DeliveryState, 0)
         self._paused: str | None = None
@@ -221,7 +238,7 @@ class _Run:
 
     async def _converse(self, going: Sequence[Composed], latest: float) -> None:
         try:
-            async for result in self._transport.send(going, latest=latest):
+            async for result in self._transport.send(going, latest=latest, record=self._journal):
                 self._decisions.take(result)
         except RelayDown as error:
             self._pause(str(error))
@@ -245,6 +262,7 @@ class _Run:
         if not outcomes:
             return
         await asyncio.to_thread(self._record, outcomes, bad_addresses)
+        self._journal.settled(outcome.delivery_id for outcome in outcomes)
         for outcome in outcomes:
             self._counts[outcome.state] += 1
         if self._on_progress is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
@@ -33,6 +33,13 @@ CLAIM = text("""
     RETURNING id, kind, reader_id, digest_id, message_id, attempts, deadline, priority, due_at
 """)
 
+ANYTHING_DUE = text("""
+    SELECT EXISTS (
+        SELECT FROM delivery
+        WHERE state IN ('queued', 'deferred') AND due_at <= :now AND (deadline IS NULL OR deadline > :now)
+    )
+""")
+
 # By primary key. A row counts only while it is ours, but what the relay accepted is sent, whoever holds the row.
 # A released row (queued) gives its attempt back.
 SETTLE = text("""
@@ -47,6 +54,29 @@ SETTLE = text("""
         (delivery.state = 'sending' AND delivery.lease_owner = :owner)
         OR (outcome.state = 'sent' AND delivery.state <> 'sent')
     )
+""")
+
+# What a dead sender's journal tells. By primary key: accepted is sent, whoever holds the row by now. A row made after
+# the journal's last line is another database's, whose numbers began again.
+INHERIT_SENT = text("""
+    UPDATE delivery SET
+        state = 'sent', reply = told.reply, lease_owner = NULL, lease_until = NULL, settled_at = :now
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:replies AS text[])) AS told (id, reply)
+    WHERE delivery.id = told.id AND delivery.state <> 'sent' AND (
+        (delivery.state = 'sending' AND delivery.lease_owner = :owner) OR delivery.created_at <= :written_at
+    )
+""")
+INHERIT_BEGUN = text("""
+    UPDATE delivery SET
+        state = 'uncertain', reply = 'sent, but its sender was lost before an answer came',
+        lease_owner = NULL, lease_until = NULL, settled_at = :now
+    WHERE id = ANY(:ids) AND state = 'sending' AND lease_owner = :owner
+""")
+# Reads ix_delivery_leased. What never left gives its attempt back.
+INHERIT_REST = text("""
+    UPDATE delivery SET
+        state = 'queued', reply = 'the sender was lost', lease_owner = NULL, lease_until = NULL, attempts = attempts - 1
+    WHERE state = 'sending' AND lease_owner = :owner
 """)
 
 # Reads ix_delivery_leased.
@@ -66,6 +96,15 @@ DROP_UNCERTAIN = text("""
     UPDATE delivery SET state = 'failed', reply = 'not repeated, the relay may have it' || coalesce('; ' || reply, '')
     WHERE state = 'uncertain'
 """)
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """How many rows of dead senders were put right."""
+
+    sent: int = 0
+    uncertain: int = 0
+    queued: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +202,35 @@ def settle(database: Database, owner: str, outcomes: Sequence[Outcome], *, now: 
     }
     with database.connection() as connection:
         return connection.execute(SETTLE, values).rowcount
+
+
+def inherit(
+    database: Database,
+    *,
+    owner: str,
+    accepted: Mapping[int, str],
+    begun: Collection[int],
+    written_at: datetime,
+    now: datetime | None = None,
+) -> Inherited:
+    """Record what a dead ``owner``'s journal tells, in one transaction; doing it again changes nothing.
+
+    ``accepted`` (with the relay's answers) is sent; of ``begun`` the relay may have each or not; whatever else the
+    owner held was never begun and goes back to the queue. ``written_at``: when the journal's last line was written.
+    """
+    values = {"owner": owner, "now": now or datetime.now(UTC)}
+    told = {"ids": sorted(accepted), "replies": [accepted[each] for each in sorted(accepted)], "written_at": written_at}
+    with database.connection() as connection:
+        sent = connection.execute(INHERIT_SENT, values | told).rowcount
+        uncertain = connection.execute(INHERIT_BEGUN, values | {"ids": sorted(begun)}).rowcount
+        queued = connection.execute(INHERIT_REST, {"owner": owner}).rowcount
+    return Inherited(sent, uncertain, queued)
+
+
+def anything_due(database: Database, *, now: datetime | None = None) -> bool:
+    """Whether :func:`claim` would find a row. Reads ix_delivery_due."""
+    with database.connection() as connection:
+        return bool(connection.scalar(ANYTHING_DUE, {"now": now or datetime.now(UTC)}))
 
 
 def sweep(

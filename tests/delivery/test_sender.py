@@ -21,7 +21,7 @@ from service.database import Database
 from service.database.tables import Delivery, DeliveryKind, Reader, ReaderState, Suppression
 from service.delivery.pool import SmtpTransport
 from service.delivery.refusals import STREAK_LIMIT, Refusals
-from service.delivery.results import Accepted, Deferred, Outgoing, Result, Uncertain, Unsent
+from service.delivery.results import Accepted, Deferred, Outgoing, Record, Result, Uncertain, Unsent
 from service.delivery.sender import SendReport, send_due, sending_seconds, timeouts_of
 from service.digests.compose import Composed, Withheld
 from service.outbox import rows
@@ -368,8 +368,11 @@ class ScriptedTransport:
     answer: Callable[[Outgoing], Result]
     batches: list[int] = field(default_factory=list)
 
-    async def send(self, batch: Sequence[Outgoing], *, latest: float | None = None) -> AsyncIterator[Result]:
+    async def send(
+        self, batch: Sequence[Outgoing], *, latest: float | None = None, record: Record | None = None
+    ) -> AsyncIterator[Result]:
         assert latest is not None
+        assert record is not None
         self.batches.append(len(batch))
         for message in batch:
             await asyncio.sleep(0)
@@ -423,8 +426,10 @@ def test_interrupted_it_hears_out_what_is_on_the_wire(database: Database, settin
     interrupted: list[bool] = []
 
     class Interrupting(SmtpTransport):
-        async def send(self, batch: Sequence[Outgoing], *, latest: float | None = None) -> AsyncGenerator[Result, None]:
-            async for result in super().send(batch, latest=latest):
+        async def send(
+            self, batch: Sequence[Outgoing], *, latest: float | None = None, record: Record | None = None
+        ) -> AsyncGenerator[Result, None]:
+            async for result in super().send(batch, latest=latest, record=record):
                 yield result
                 if not interrupted:
                     interrupted.append(True)
