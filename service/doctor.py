@@ -20,11 +20,14 @@ from service.database import Database, DatabaseError, migrations
 from service.database.tables import Delivery, DeliveryState, Ingest
 from service.delivery import dkim, relay
 from service.delivery.throttle import DomainRates
+from service.outbox import pause
 from service.settings import Settings, SettingsError
 
 _LOW_DISK_BYTES = 1 << 30
 _STALE = timedelta(hours=26)
 """A source not read for longer than this has missed a day."""
+_LONG_PAUSE = timedelta(hours=1)
+"""A relay that is down longer than for a restart or a short trouble wants a person."""
 
 
 class Verdict(StrEnum):
@@ -169,7 +172,7 @@ def _database(database: Database) -> Iterator[Finding]:
         yield Finding("migrations", Verdict.FAILURE, f"{len(waiting)} not applied: run `paperround migrate`")
         return
     yield Finding("migrations", Verdict.OK, "all applied")
-    checks: tuple[Callable[[Database], Iterator[Finding]], ...] = (_sources, _outbox)
+    checks: tuple[Callable[[Database], Iterator[Finding]], ...] = (_sources, _outbox, _sending)
     for check in checks:
         try:
             yield from check(database)
@@ -192,6 +195,21 @@ def _sources(database: Database) -> Iterator[Finding]:
             yield Finding(f"source {source}", Verdict.WARNING, f"{when}: run `paperround ingest` and see what it says")
         else:
             yield Finding(f"source {source}", Verdict.OK, f"read {finished_at:%Y-%m-%d %H:%M} UTC")
+
+
+def _sending(database: Database) -> Iterator[Finding]:
+    """Whether a relay that takes nobody's mail holds all of it back."""
+    found = pause.current(database)
+    if found is None:
+        yield Finding("sending", Verdict.OK, "no pause")
+        return
+    verdict = Verdict.FAILURE if datetime.now(UTC) - found.since > _LONG_PAUSE else Verdict.WARNING
+    yield Finding(
+        "sending",
+        verdict,
+        f"paused since {found.since:%Y-%m-%d %H:%M} UTC, {found.tries} tries in vain, the next at"
+        f" {found.until:%H:%M:%S}: {found.reason}; what is due waits, and at its deadline comes with the next digest",
+    )
 
 
 def _outbox(database: Database) -> Iterator[Finding]:

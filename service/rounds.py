@@ -69,7 +69,7 @@ def run(database: Database, settings: Settings, tell: Tell | None = None, *, eve
     recovery.sweep(database, settings)
     edition = cut_and_match(database, tell)
     planned = plan.plan_due(database, settings, everyone=everyone, on_progress=_step(tell, "plan digests"))
-    sender.send_due(database, settings, on_progress=_step(tell, "send"))
+    sender.send_due(database, settings, on_progress=_step(tell, "send"), insist=True)
     states = _settled_states(database, planned.slot)
     return RoundReport(
         edition=edition.id if edition else None,

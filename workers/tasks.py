@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from service import rounds
 from service.delivery import recovery, sender
@@ -47,7 +47,7 @@ def plan_due() -> None:
 def send_due() -> None:
     """Send what is due in the outbox."""
     report = sender.send_due(database(), settings)
-    if report != sender.SendReport():
+    if replace(report, paused=False, reason="") != sender.SendReport():
         log.info("send.done", **asdict(report))
 
 

@@ -41,7 +41,7 @@ from service.delivery.recovery import inherit, journals_folder
 from service.delivery.relays import Relays
 from service.delivery.results import CannotRecord, RelayDown, Transport
 from service.digests.compose import Composed, Composer
-from service.outbox import rows
+from service.outbox import pause, rows
 from service.outbox.claims import Claim, Outcome
 from service.settings import Settings, SettingsError
 from service.subscribers import addresses, suppression
@@ -77,19 +77,24 @@ def send_due(
     *,
     on_progress: Callable[[int], None] | None = None,
     now: datetime | None = None,
+    insist: bool = False,
     composer: Composes | None = None,
     transport: Transport | None = None,
 ) -> SendReport:
     """Send until nothing is due or the relay cannot be used. Safe to run any number of times at once, anywhere.
 
     ``on_progress`` hears how many deliveries have been settled so far. ``now`` stands in for the clock in choosing
-    what is due. ``composer`` and ``transport`` replace those the settings describe; a given transport stays open.
+    what is due. ``insist``: try the relay although a pause (``outbox.pause``) lasts. ``composer`` and ``transport``
+    replace those the settings describe; a given transport stays open.
 
     Raises :class:`sqlalchemy.exc.SQLAlchemyError` when the database fails; rows in hand come back with their lease.
     """
     inherit(database, settings, now=now)
     if not rows.anything_due(database, now=now):
         return SendReport()
+    standing = pause.current(database)
+    if standing is not None and not insist and not standing.over(now or datetime.now(UTC)):
+        return SendReport(paused=True, reason=standing.reason)
     return asyncio.run(_send_due(database, settings, on_progress, now, composer, transport))
 
 
@@ -165,6 +170,8 @@ class _Run:
         self._decisions = Decisions(settings.attempts_limit, lambda: now or datetime.now(UTC))
         self._counts = dict.fromkeys(DeliveryState, 0)
         self._paused: str | None = None
+        self._proven = False
+        """The relay has taken somebody's mail, so a pause from before is over."""
         self._broken = False
 
     def report(self) -> SendReport:
@@ -241,14 +248,17 @@ class _Run:
             async for result in self._transport.send(going, latest=latest, record=self._journal):
                 self._decisions.take(result)
         except RelayDown as error:
-            self._pause(str(error))
+            await self._pause(str(error), lasting=not isinstance(error, CannotRecord))
         if self._decisions.everyone_refused:
-            self._pause("the relay refuses every message: look at its logs and check PAPERROUND_FROM")
+            await self._pause("the relay refuses every message: look at its logs and check PAPERROUND_FROM")
 
-    def _pause(self, reason: str) -> None:
+    async def _pause(self, reason: str, *, lasting: bool = True) -> None:
+        """Stop this run; ``lasting``: all others too, for a while, since what is wrong is not on this machine."""
         if self._paused is None:
             log.warning("send.paused", reason=reason)
             self._paused = reason
+            if lasting:
+                await asyncio.to_thread(pause.begin, self._database, reason, now=self._now)
 
     # ---- the database, in threads ------------------------------------------------------------------------------------
 
@@ -265,22 +275,25 @@ class _Run:
         self._journal.settled(outcome.delivery_id for outcome in outcomes)
         for outcome in outcomes:
             self._counts[outcome.state] += 1
+        if self._counts[DeliveryState.SENT] and not self._proven and self._paused is None:
+            self._proven = True
+            await asyncio.to_thread(pause.end, self._database)
         if self._on_progress is not None:
             self._on_progress(sum(self._counts.values()) - self._counts[DeliveryState.QUEUED])
 
     def _record(self, outcomes: Sequence[Outcome], bad_addresses: dict[int, str]) -> None:
         """Both writes can be repeated without harm, so a database that restarts is tried again."""
         give_up = time.monotonic() + SETTLING_SECONDS
-        for pause in chain((0.2, 0.5, 1.0), repeat(2.0)):
+        for wait in chain((0.2, 0.5, 1.0), repeat(2.0)):
             try:
                 if bad_addresses:
                     self._suppress(bad_addresses)
                 rows.settle(self._database, self._owner, outcomes, now=self._now)
             except OperationalError as error:
-                if time.monotonic() + pause > give_up:
+                if time.monotonic() + wait > give_up:
                     raise
                 log.warning("send.settle_again", deliveries=len(outcomes), error=type(error).__name__)
-                time.sleep(pause)
+                time.sleep(wait)
             else:
                 return
 

@@ -5,7 +5,8 @@ The steps for one chunk, all in one transaction, so that a crash at any point me
 1. Lock readers who are due, passing over those another planner holds.
 2. Fetch their interests and the match rows of the editions that each has not considered.
 3. Choose (``matching.rank``): muted papers out, the best up to the reader's limit.
-4. COPY the digests and their deliveries. Unique (reader, slot) is the second lock.
+4. COPY the digests and their deliveries. Unique (reader, slot) is the second lock. What an earlier digest could not
+   deliver is folded in (``carried``).
 5. Advance each reader: the next slot, and the last edition considered. A reader with nothing new advances too.
 """
 
@@ -28,8 +29,9 @@ from service.database import Database
 from service.database.arrays import integers
 from service.database.engine import raw
 from service.database.tables import DeliveryKind, Edition, Reader, ReaderState
-from service.digests import candidates
+from service.digests import candidates, carried
 from service.digests.candidates import Due, Matches
+from service.digests.carried import Turn
 from service.digests.compose import Draft
 from service.matching import match, rank
 from service.outbox import rows
@@ -175,6 +177,7 @@ def _plan_chunk(session: Session, settings: Settings, due: Sequence[Due], matche
     chosen = rank.choose(found, limits)
     planned = [position for position, (start, end) in enumerate(pairwise(chosen.start.tolist())) if end > start]
     considered = [newest] * len(due)
+    served: set[int] = set()
     if planned:
         try:
             with session.begin_nested():
@@ -187,8 +190,10 @@ def _plan_chunk(session: Session, settings: Settings, due: Sequence[Due], matche
                 considered[position] = due[position].last_edition_id
             planned = [position for position in planned if position not in served]
             _write(session, settings, due, chosen, planned, window, newest, now)
+    turns = [Turn(each.id, each.slot) for position, each in enumerate(due) if position not in served]
+    carried_alone = carried.fold(session, settings, turns, now)
     _advance(session, due, considered)
-    return len(planned)
+    return len(planned) + carried_alone
 
 
 def _served(session: Session, due: Sequence[Due]) -> set[int]:

@@ -33,6 +33,9 @@ CLAIM = text("""
     RETURNING id, kind, reader_id, digest_id, message_id, attempts, deadline, priority, due_at
 """)
 
+UNANSWERED_LIMIT: Final = 4
+"""Times that a message may leave without an answer."""
+
 ANYTHING_DUE = text("""
     SELECT EXISTS (
         SELECT FROM delivery
@@ -41,19 +44,27 @@ ANYTHING_DUE = text("""
 """)
 
 # By primary key. A row counts only while it is ours, but what the relay accepted is sent, whoever holds the row.
-# A released row (queued) gives its attempt back.
+# A released row (queued) gives its attempt back. What is given up undelivered is carried over in the same statement.
 SETTLE = text("""
-    UPDATE delivery SET
+    WITH settled AS (UPDATE delivery SET
         state = outcome.state, reply = outcome.reply, lease_owner = NULL, lease_until = NULL,
         due_at = coalesce(outcome.retry_at, due_at),
         attempts = attempts - (outcome.state = 'queued')::int,
+        unanswered = unanswered + (outcome.state = 'uncertain')::int,
         settled_at = CASE WHEN outcome.state IN ('sent', 'failed', 'cancelled', 'uncertain') THEN :now END
     FROM unnest(CAST(:ids AS bigint[]), CAST(:states AS text[]), CAST(:replies AS text[]),
-                CAST(:retries AS timestamptz[])) AS outcome (id, state, reply, retry_at)
+                CAST(:retries AS timestamptz[]), CAST(:carried AS boolean[]))
+        AS outcome (id, state, reply, retry_at, carried)
     WHERE delivery.id = outcome.id AND (
         (delivery.state = 'sending' AND delivery.lease_owner = :owner)
         OR (outcome.state = 'sent' AND delivery.state <> 'sent')
+    ) RETURNING delivery.digest_id, outcome.carried AND delivery.unanswered = 0 AS carried), carried AS (
+        INSERT INTO carried_over (digest_id, reader_id)
+        SELECT digest.id, digest.reader_id FROM settled JOIN digest ON digest.id = settled.digest_id
+        WHERE settled.carried
+        ON CONFLICT DO NOTHING
     )
+    SELECT count(*) FROM settled
 """)
 
 # What a dead sender's journal tells. By primary key: accepted is sent, whoever holds the row by now. A row made after
@@ -69,6 +80,7 @@ INHERIT_SENT = text("""
 INHERIT_BEGUN = text("""
     UPDATE delivery SET
         state = 'uncertain', reply = 'sent, but its sender was lost before an answer came',
+        unanswered = unanswered + 1,
         lease_owner = NULL, lease_until = NULL, settled_at = :now
     WHERE id = ANY(:ids) AND state = 'sending' AND lease_owner = :owner
 """)
@@ -86,12 +98,32 @@ END_LEASES = text("""
 """)
 
 END_LATE = text("""
-    UPDATE delivery SET state = 'failed', settled_at = :now,
-        reply = 'given up at its deadline' || coalesce('; last answer: ' || reply, '')
-    WHERE state IN ('queued', 'deferred') AND deadline <= :now
+    WITH late AS (
+        UPDATE delivery SET state = 'failed', settled_at = :now,
+            reply = 'given up at its deadline' || coalesce('; last answer: ' || reply, '')
+        WHERE state IN ('queued', 'deferred') AND deadline <= :now
+        RETURNING digest_id, unanswered
+    ), carried AS (
+        INSERT INTO carried_over (digest_id, reader_id)
+        SELECT digest.id, digest.reader_id FROM late JOIN digest ON digest.id = late.digest_id
+        WHERE late.unanswered = 0
+        ON CONFLICT DO NOTHING
+    )
+    SELECT count(*) FROM late
 """)
 
-REPEAT_UNCERTAIN = text("UPDATE delivery SET state = 'queued', settled_at = NULL WHERE state = 'uncertain'")
+# The first time at once, for most often it was our sender that died; then ever later, and not for ever: a relay that
+# takes a message and never says so would fill the reader's inbox.
+REPEAT_UNCERTAIN = text("""
+    UPDATE delivery SET
+        state = CASE WHEN unanswered < :most THEN 'queued' ELSE 'failed' END,
+        settled_at = CASE WHEN unanswered >= :most THEN :now END,
+        reply = CASE WHEN unanswered < :most THEN reply ELSE 'not repeated again, the relay may have it; ' || reply END,
+        due_at = CASE WHEN unanswered > 1
+            THEN greatest(due_at, :now + interval '2 minutes' * 2 ^ (unanswered - 1) * (0.5 + random() / 2))
+            ELSE due_at END
+    WHERE state = 'uncertain'
+""")
 DROP_UNCERTAIN = text("""
     UPDATE delivery SET state = 'failed', reply = 'not repeated, the relay may have it' || coalesce('; ' || reply, '')
     WHERE state = 'uncertain'
@@ -199,9 +231,10 @@ def settle(database: Database, owner: str, outcomes: Sequence[Outcome], *, now: 
         "states": [outcome.state.value for outcome in outcomes],
         "replies": [outcome.reply for outcome in outcomes],
         "retries": [outcome.retry_at for outcome in outcomes],
+        "carried": [outcome.carried_over for outcome in outcomes],
     }
     with database.connection() as connection:
-        return connection.execute(SETTLE, values).rowcount
+        return int(connection.scalar(SETTLE, values) or 0)
 
 
 def inherit(
@@ -241,9 +274,10 @@ def sweep(
     with database.connection() as connection:
         released = connection.execute(END_LEASES, values).rowcount
     with database.connection() as connection:
-        decided = connection.execute(REPEAT_UNCERTAIN if uncertain == "repeat" else DROP_UNCERTAIN).rowcount
+        statement = REPEAT_UNCERTAIN if uncertain == "repeat" else DROP_UNCERTAIN
+        decided = connection.execute(statement, values | {"most": UNANSWERED_LIMIT}).rowcount
     with database.connection() as connection:
-        late = connection.execute(END_LATE, values).rowcount
+        late = int(connection.scalar(END_LATE, values) or 0)
     return SweepReport(released=released, late=late, uncertain=decided)
 
 

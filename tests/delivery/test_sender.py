@@ -357,7 +357,7 @@ def test_relay_that_falls_midway_keeps_what_it_took(database: Database, settings
     assert (report.sent, report.paused) == (50, True)
     assert Counter(states_of(database).values()) == {"sent": 50, "queued": 150}
     with sink() as healthy:
-        assert send_due(database, aimed(settings, healthy), composer=PlainComposer()).sent == 150
+        assert send_due(database, aimed(settings, healthy), composer=PlainComposer(), insist=True).sent == 150
     assert not set(server.recipients) & set(healthy.recipients)
 
 

@@ -4,13 +4,14 @@ Columns of state hold the text of a ``StrEnum`` with a CHECK.
 """
 
 from service.database.tables.base import Base
-from service.database.tables.delivery import Delivery, DeliveryKind, DeliveryState, Digest
+from service.database.tables.delivery import CarriedOver, Delivery, DeliveryKind, DeliveryState, Digest, SendingPause
 from service.database.tables.matching import Match, Query, Topic
 from service.database.tables.papers import Edition, Ingest, IngestProblem, Paper, PaperIdentifier, Sighting
 from service.database.tables.subscribers import ConsentEvent, Interest, Reader, ReaderState, Suppression
 
 __all__ = [
     "Base",
+    "CarriedOver",
     "ConsentEvent",
     "Delivery",
     "DeliveryKind",
@@ -26,6 +27,7 @@ __all__ = [
     "Query",
     "Reader",
     "ReaderState",
+    "SendingPause",
     "Sighting",
     "Suppression",
     "Topic",
