@@ -77,10 +77,11 @@ INHERIT_SENT = text("""
         (delivery.state = 'sending' AND delivery.lease_owner = :owner) OR delivery.created_at <= :written_at
     )
 """)
+# That its sender died is not the relay's doing: it is repeated at once, however often that happens.
 INHERIT_BEGUN = text("""
     UPDATE delivery SET
         state = 'uncertain', reply = 'sent, but its sender was lost before an answer came',
-        unanswered = unanswered + 1,
+        unanswered = greatest(unanswered, 1),
         lease_owner = NULL, lease_until = NULL, settled_at = :now
     WHERE id = ANY(:ids) AND state = 'sending' AND lease_owner = :owner
 """)
