@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 
 from service.database import Database
 from service.database.tables import Delivery, DeliveryState, Digest
-from service.delivery import recovery, sender
+from service.delivery import crew, recovery
 from service.digests import plan
 from service.matching import match
 from service.papers import editions, ingest, sources
@@ -69,7 +69,7 @@ def run(database: Database, settings: Settings, tell: Tell | None = None, *, eve
     recovery.sweep(database, settings)
     edition = cut_and_match(database, tell)
     planned = plan.plan_due(database, settings, everyone=everyone, on_progress=_step(tell, "plan digests"))
-    sender.send_due(database, settings, on_progress=_step(tell, "send"), insist=True)
+    crew.send_due_together(database, settings, on_progress=_step(tell, "send"), insist=True)
     states = _settled_states(database, planned.slot)
     return RoundReport(
         edition=edition.id if edition else None,

@@ -90,7 +90,7 @@ def send_due(
     Raises :class:`sqlalchemy.exc.SQLAlchemyError` when the database fails; rows in hand come back with their lease.
     """
     inherit(database, settings, now=now)
-    if not rows.anything_due(database, now=now):
+    if not rows.due(database, limit=1, now=now):
         return SendReport()
     standing = pause.current(database)
     if standing is not None and not insist and not standing.over(now or datetime.now(UTC)):

@@ -36,11 +36,12 @@ CLAIM = text("""
 UNANSWERED_LIMIT: Final = 4
 """Times that a message may leave without an answer."""
 
-ANYTHING_DUE = text("""
-    SELECT EXISTS (
+DUE = text("""
+    SELECT count(*) FROM (
         SELECT FROM delivery
         WHERE state IN ('queued', 'deferred') AND due_at <= :now AND (deadline IS NULL OR deadline > :now)
-    )
+        LIMIT :limit
+    ) AS found
 """)
 
 # By primary key. A row counts only while it is ours, but what the relay accepted is sent, whoever holds the row.
@@ -261,10 +262,10 @@ def inherit(
     return Inherited(sent, uncertain, queued)
 
 
-def anything_due(database: Database, *, now: datetime | None = None) -> bool:
-    """Whether :func:`claim` would find a row. Reads ix_delivery_due."""
+def due(database: Database, *, limit: int, now: datetime | None = None) -> int:
+    """How many rows :func:`claim` would find, counted up to ``limit``. Reads ix_delivery_due."""
     with database.connection() as connection:
-        return bool(connection.scalar(ANYTHING_DUE, {"now": now or datetime.now(UTC)}))
+        return int(connection.scalar(DUE, {"now": now or datetime.now(UTC), "limit": limit}) or 0)
 
 
 def sweep(
