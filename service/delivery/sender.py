@@ -50,7 +50,7 @@ log = structlog.get_logger(__name__)
 
 LANES = 2
 """Claims worked on at once: while one waits for the database, the other keeps the connections busy."""
-PORTION = 50
+PORTION = 100
 """Deliveries between the last look at their readers and the wire."""
 SETTLING_SECONDS = 60.0
 """How long a database that went away is waited for with results in hand: lost, they would be mailed twice."""

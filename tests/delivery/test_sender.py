@@ -22,7 +22,7 @@ from service.database.tables import Delivery, DeliveryKind, Reader, ReaderState,
 from service.delivery.pool import SmtpTransport
 from service.delivery.refusals import STREAK_LIMIT, Refusals
 from service.delivery.results import Accepted, Deferred, Outgoing, Record, Result, Uncertain, Unsent
-from service.delivery.sender import SendReport, send_due, sending_seconds, timeouts_of
+from service.delivery.sender import PORTION, SendReport, send_due, sending_seconds, timeouts_of
 from service.digests.compose import Composed, Withheld
 from service.outbox import rows
 from service.outbox.claims import Claim
@@ -383,10 +383,10 @@ class ScriptedTransport:
 
 
 def test_readers_are_looked_at_again_in_portions(database: Database, settings: Settings) -> None:
-    readers(database, 120)
+    readers(database, 250)
     transport = ScriptedTransport(lambda message: Accepted(message.delivery_id, "250 ok"))
-    assert send_due(database, settings, composer=PlainComposer(), transport=transport).sent == 120
-    assert max(transport.batches) <= 50
+    assert send_due(database, settings, composer=PlainComposer(), transport=transport).sent == 250
+    assert max(transport.batches) <= PORTION
 
 
 def test_unsent_goes_back_and_is_sent_by_the_same_run(database: Database, settings: Settings) -> None:
@@ -406,7 +406,7 @@ def test_unsent_goes_back_and_is_sent_by_the_same_run(database: Database, settin
 def test_a_crash_of_the_transport_leaves_what_may_have_arrived_to_its_lease(
     database: Database, settings: Settings
 ) -> None:
-    ids = readers(database, 120)
+    ids = readers(database, PORTION + 70)
 
     def answer(message: Outgoing) -> Result:
         if message.delivery_id == ids[10]:
@@ -417,8 +417,8 @@ def test_a_crash_of_the_transport_leaves_what_may_have_arrived_to_its_lease(
         send_due(database, settings, composer=PlainComposer(), transport=ScriptedTransport(answer))
     states = states_of(database)
     assert [states[each] for each in ids[:10]] == ["sent"] * 10
-    assert [states[each] for each in ids[10:50]] == ["sending"] * 40
-    assert {states[each] for each in ids[50:]} <= {"queued", "sent"}
+    assert [states[each] for each in ids[10:PORTION]] == ["sending"] * (PORTION - 10)
+    assert {states[each] for each in ids[PORTION:]} <= {"queued", "sent"}
 
 
 def test_interrupted_it_hears_out_what_is_on_the_wire(database: Database, settings: Settings) -> None:
