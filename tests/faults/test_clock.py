@@ -26,7 +26,7 @@ ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Ap
     [datetime(2026, 10, 25, 1, 0, tzinfo=UTC), datetime(2027, 3, 28, 1, 0, tzinfo=UTC)],
     ids=["an hour twice", "an hour never"],
 )
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_jumping_clock_sends_no_paper_twice_and_none_never(
     database: Database, settings: Settings, change: datetime, seed: int
 ) -> None:
@@ -37,10 +37,10 @@ def test_a_jumping_clock_sends_no_paper_twice_and_none_never(
             database, settings, queries=["robots"], now=start, preferences=Preferences(timezone=zone, hour=hour)
         ): zone
         for zone in ZONES
-        for hour in (0, 2, 3, 23)
+        for hour in (2, 23)
     }
     moment, papers = start, 0
-    for _ in range(24):
+    for _ in range(16):
         if draw.random() < 0.5:
             papers += 1
             factories.edition(database, factories.record(f"Robots {papers}"), now=moment)
