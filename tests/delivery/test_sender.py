@@ -134,6 +134,25 @@ def test_several_senders_at_once_send_no_row_twice(database: Database, settings:
     assert len(server.accepted) == 300
 
 
+def test_a_sign_in_link_overtakes_a_round_of_digests_under_way(database: Database, settings: Settings) -> None:
+    readers(database, 400)
+    asked: list[int] = []
+
+    def ask(_settled: int) -> None:
+        if not asked:
+            with database.transaction() as session:
+                reader = session.scalars(select(Reader).where(Reader.address_key == "reader400@example.org")).one()
+                asked.append(
+                    rows.enqueue(session, kind=DeliveryKind.SIGN_IN, reader_id=reader.id, mail_domain="papers.example")
+                )
+
+    with sink() as server:
+        target = aimed(settings, server, send_batch=20)
+        assert send_due(database, target, composer=PlainComposer(), on_progress=ask).sent == 401
+    place = next(n for n, (recipient, _) in enumerate(server.accepted) if recipient == "reader400@example.org")
+    assert place < 200, "two claims under way go first, the other digests after it"
+
+
 def test_withheld_messages_are_cancelled(database: Database, settings: Settings) -> None:
     ids = readers(database, 3)
     with sink() as server:

@@ -29,7 +29,7 @@ class Judge:
     """Messages by recipient."""
     ids: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Message-IDs by recipient, in the order in which they came."""
-    unheard: set[str] = field(default_factory=set)
+    unheard: Counter[str] = field(default_factory=Counter)
     """Message-IDs whose answer was given to a connection that ended without another word from the other side."""
 
     def forget(self) -> None:
@@ -38,9 +38,9 @@ class Judge:
         self.unheard.clear()
 
     @property
-    def repeated(self) -> list[str]:
-        """Message-IDs of the duplicates, one entry for each that came too often."""
-        return [each for ids in self.ids.values() for each in ids[1:]]
+    def repeated(self) -> Counter[str]:
+        """Message-IDs of the duplicates, and how often each came too often."""
+        return Counter(each for ids in self.ids.values() for each in ids[1:])
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         answered: str | None = None
@@ -77,7 +77,7 @@ class Judge:
             pass
         finally:
             if answered is not None:
-                self.unheard.add(answered)
+                self.unheard[answered] += 1
             writer.transport.abort()
 
 

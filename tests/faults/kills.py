@@ -213,10 +213,10 @@ def play(built: House, number: int, kills: int) -> Verdict:
         readers=readers,
         kills=happened,
         lost=readers - len(judge.taken),
-        duplicates=len(repeated),
+        duplicates=repeated.total(),
         other_ids=sum(len(set(ids)) - 1 for ids in judge.ids.values()),
-        unheard=len(judge.unheard),
-        inexcusable=len(set(repeated) - judge.unheard),
+        unheard=judge.unheard.total(),
+        inexcusable=(repeated - judge.unheard).total(),
         unsettled=int(_asked(database, "SELECT id FROM delivery WHERE state <> 'sent'")),
         seconds=time.monotonic() - started,
     )
