@@ -53,7 +53,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _disk(settings)
     yield _broker(settings)
     yield from _relays(settings)
-    yield from _signatures(settings)
+    yield from signatures(settings)
     try:
         database = Database.open(settings)
     except DatabaseError as error:
@@ -130,7 +130,8 @@ def _relays(settings: Settings) -> Iterator[Finding]:
             yield Finding("relay", Verdict.OK, f"{target} answers")
 
 
-def _signatures(settings: Settings) -> Iterator[Finding]:
+def signatures(settings: Settings) -> Iterator[Finding]:
+    """Whether mail is signed, and whether receivers find the keys. Asks the DNS."""
     try:
         signer = dkim.configured(settings)
     except SettingsError as error:

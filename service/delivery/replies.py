@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, StrEnum
+from functools import lru_cache
 
 LONGEST_LINE = 2048
 """Octets of one reply line. RFC 5321 allows 512; real relays write longer ones, but not without end."""
@@ -67,7 +68,8 @@ class Reply:
     @property
     def summary(self) -> str:
         """Code and text on one line without control characters, cut to a length fit for a table."""
-        return _UNPRINTABLE.sub(" ", f"{self.code} {' '.join(self.lines)}")[:TEXT_KEPT].strip()
+        text = f"{self.code} {' '.join(self.lines)}"
+        return (text if text.isprintable() else _UNPRINTABLE.sub(" ", text))[:TEXT_KEPT].strip()
 
     @property
     def codes(self) -> str:
@@ -104,14 +106,10 @@ class ReplyReader:
             raise ProtocolError("a reply line without end")
 
     def _line(self, line: bytes) -> Reply | None:
-        match = _LINE.fullmatch(line)
-        if match is None or len(line) > LONGEST_LINE:
-            raise ProtocolError("a line that is not an SMTP reply")
-        code = int(match[1])
+        code, goes_on, text = _read_line(line)
         if self._lines and code != self._code:
             raise ProtocolError("a reply whose lines carry different codes")
-        text = (match[3] or b"").decode("utf-8", "replace")
-        if match[2] == b"-":
+        if goes_on:
             self._code = code
             self._lines.append(text)
             if len(self._lines) >= MOST_LINES:
@@ -120,6 +118,15 @@ class ReplyReader:
         lines = (*self._lines, text)
         self._lines = []
         return Reply(code, lines)
+
+
+@lru_cache(maxsize=256)
+def _read_line(line: bytes) -> tuple[int, bool, str]:
+    """Code, whether more lines follow, text. Three of a message's four replies are the same each time."""
+    match = _LINE.fullmatch(line)
+    if match is None or len(line) > LONGEST_LINE:
+        raise ProtocolError("a line that is not an SMTP reply")
+    return int(match[1]), match[2] == b"-", (match[3] or b"").decode("utf-8", "replace")
 
 
 class Stage(StrEnum):
@@ -157,7 +164,7 @@ def judge(stage: Stage, reply: Reply) -> Verdict:
     other 5xx                                 REJECT
     ========================================  =======
     """
-    code, enhanced = reply.code, reply.enhanced
+    code = reply.code
     if code < 400:
         # 354 belongs to DATA alone; anything else positive there leaves no way to send the message.
         return Verdict.GO_ON if (stage is Stage.DATA) == (code == 354) else Verdict.BUSY
@@ -165,7 +172,7 @@ def judge(stage: Stage, reply: Reply) -> Verdict:
         return Verdict.BUSY if code == 421 else Verdict.DEFER
     if code in (530, 535, 538):
         return Verdict.REFUSED
-    return _permanent(stage, code, enhanced)
+    return _permanent(stage, code, reply.enhanced)
 
 
 def _permanent(stage: Stage, code: int, enhanced: Enhanced | None) -> Verdict:

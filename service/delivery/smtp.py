@@ -167,7 +167,7 @@ class Connection:
                 if refused:
                     break
                 self._wire.write(b"DATA\r\n" if stage is Stage.DATA else commands(job.message, self._capabilities)[1])
-            reply = await self._reply()
+            reply = self._wire.ready() or await self._reply()
             verdict = judge(stage, reply)
             if refused and reply.code == 354:
                 # The relay wants a message although nobody would get it: end it empty (RFC 2920 §3.1).

@@ -73,6 +73,10 @@ class Wire(asyncio.Protocol):
             await self._wait(seconds)
         return self._replies.popleft()
 
+    def ready(self) -> Reply | None:
+        """The next reply if it is here already: in a pipelined group all but the first are."""
+        return self._replies.popleft() if self._replies else None
+
     async def drained(self, seconds: float) -> None:
         """Wait until all that was written has left this process (under TLS: has been encrypted).
 
