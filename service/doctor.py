@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,6 +28,11 @@ from service.settings import Settings, SettingsError
 _LOW_DISK_BYTES = 1 << 30
 _STALE = timedelta(hours=26)
 """A source not read for longer than this has missed a day."""
+_LOOKED_AT = 10_000
+"""Deliveries, the newest first."""
+_USUAL_FAILURES = 0.05
+"""A share of failures that dead addresses and full mailboxes explain."""
+_CODES = re.compile(r"\b[45][0-9]{2}( [45]\.[0-9]{1,3}\.[0-9]{1,3})?\b")
 _LONG_PAUSE = timedelta(hours=1)
 """A relay that is down longer than for a restart or a short trouble wants a person."""
 
@@ -173,7 +180,7 @@ def _database(database: Database) -> Iterator[Finding]:
         yield Finding("migrations", Verdict.FAILURE, f"{len(waiting)} not applied: run `paperround migrate`")
         return
     yield Finding("migrations", Verdict.OK, "all applied")
-    checks: tuple[Callable[[Database], Iterator[Finding]], ...] = (_sources, _outbox, _sending)
+    checks: tuple[Callable[[Database], Iterator[Finding]], ...] = (_sources, _outbox, _sending, _refusals)
     for check in checks:
         try:
             yield from check(database)
@@ -211,6 +218,37 @@ def _sending(database: Database) -> Iterator[Finding]:
         f"paused since {found.since:%Y-%m-%d %H:%M} UTC, {found.tries} tries in vain, the next at"
         f" {found.until:%H:%M:%S}: {found.reason}; what is due waits, and at its deadline comes with the next digest",
     )
+
+
+def _refusals(database: Database) -> Iterator[Finding]:
+    """Whether relays have lately refused more for good than dead addresses explain: then it is our content or name."""
+    lately = (
+        select(Delivery.state, Delivery.reply)
+        .where(Delivery.settled_at > datetime.now(UTC) - timedelta(days=1))
+        .where(Delivery.state.in_([DeliveryState.SENT, DeliveryState.FAILED]))
+        .order_by(Delivery.id.desc())
+        .limit(_LOOKED_AT)
+    )
+    with database.transaction() as session:
+        rows = session.execute(lately).all()
+    # The codes alone: the words behind them often repeat the address.
+    codes = Counter(_codes(reply) for state, reply in rows if state == DeliveryState.FAILED)
+    seen = f"{codes.total()} of the last day's {len(rows)} failed"
+    if codes.total() <= max(len(rows) * _USUAL_FAILURES, 5):
+        yield Finding("refusals", Verdict.OK, seen)
+        return
+    code, times = codes.most_common(1)[0]
+    yield Finding(
+        "refusals",
+        Verdict.WARNING,
+        f"{seen}, {times} by {code}: 5.1.x means old addresses, 5.7.x that our mail or name is not trusted (see"
+        " `paperround dkim`), 4.x.x a relay that put it off until the deadline",
+    )
+
+
+def _codes(reply: str | None) -> str:
+    match = _CODES.search(reply or "")
+    return match[0] if match else "no answer"
 
 
 def _outbox(database: Database) -> Iterator[Finding]:
