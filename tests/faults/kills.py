@@ -72,6 +72,8 @@ class House:
     broker_port: int
     draw: random.Random
     children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    gave_up: int = 0
+    """Processes that ended by themselves, for want of Redis or PostgreSQL."""
 
     def start(self, name: str) -> None:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PAPERROUND_")}
@@ -108,6 +110,15 @@ class House:
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
+
+    def watch(self) -> None:
+        """Start again what ended by itself, as any supervisor does: Celery gives up when Redis goes at a bad moment."""
+        for name, child in list(self.children.items()):
+            if child.poll() is not None:
+                with suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+                self.start(name)
+                self.gave_up += 1
 
     # ---- what may happen ---------------------------------------------------------------------------------------------
 
@@ -235,6 +246,7 @@ def _wait(until: Callable[[], bool], started: float, built: House) -> None:
                 f"== {path.name}\n{path.read_text(errors='replace')[-2000:]}" for path in built.home.glob("*.log")
             )
             raise AssertionError(f"the round does not end: {built.judge.taken.total()} taken\n{logs}")
+        built.watch()
         time.sleep(0.01)
 
 
