@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test install lint lock screenshots clean
+.PHONY: run test faults install lint lock screenshots clean
 .DEFAULT_GOAL := run
 
 # Each stamp is newer than the lock file it was installed from; a changed lock installs anew.
@@ -25,6 +25,9 @@ run: $(VENV)/.runtime ## the whole service on this machine: database, web, worke
 
 test: $(VENV)/.dev ## every test, on the embedded database
 	$(BIN)/python -m pytest -n 2
+
+faults: $(VENV)/.dev ## a hundred kills in rounds of 2,000 readers (ten minutes; needs redis-server)
+	$(BIN)/python -m tests.faults.kills --kills 100 --readers 2000
 
 lint: $(VENV)/.dev ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

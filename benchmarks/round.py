@@ -1,10 +1,12 @@
-"""A whole round: plan, compose, send and record the digests of N readers, counted at the receiving end.
+"""A whole round: plan, compose, sign, send and record the digests of N readers, counted at the receiving end.
 
     python -m benchmarks.round --readers 10000 --json
 
 Invented papers, a heavy-tailed choice of topics (few are followed by many), five interests each; the embedded
-PostgreSQL with its durability on; the sink in a process of its own on the same machine. The peer is the same digests by
-Jinja, the standard library's EmailMessage and smtplib in eight threads to the same sink, without planning or recording.
+PostgreSQL with its durability on; DKIM by RSA-2048; the journal; a sender process for each core; the sink in a process
+of its own on the same machine. ``peak_mib`` is the most that all our processes, PostgreSQL's among them and the sink
+apart, held at one moment. The peer is the same digests by the standard library's EmailMessage and smtplib in eight
+threads to the same sink, without planning, composing, signing or recording.
 """
 
 from __future__ import annotations
@@ -12,12 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import resource
 import shutil
 import smtplib
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,13 +27,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import psutil
 from sqlalchemy import select, text
 
 from service.database import Database
 from service.database.tables import Topic
-from service.delivery import sender
+from service.delivery import crew, dkim
 from service.digests import plan
 from service.digests.compose import Composer
 from service.papers import editions, ingest
@@ -113,19 +116,63 @@ def enrol(database: Database, readers: int) -> None:
             )
 
 
-def ours(readers: int, home: Path) -> dict[str, Any]:
+class Memory:
+    """The most memory that this process, those it started, and PostgreSQL's hold together: shared pages count once."""
+
+    def __init__(self, home: Path, apart: int) -> None:
+        self._home, self._apart = home, apart
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.peak = 0
+        """Bytes."""
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.5):
+            total = 0
+            for process in self._processes():
+                try:
+                    total += process.memory_full_info().pss
+                except psutil.Error:
+                    continue
+            self.peak = max(self.peak, total)
+
+    def _processes(self) -> list[psutil.Process]:
+        postmaster = int((self._home / "postgres" / "postmaster.pid").read_text().split()[0])
+        roots = [psutil.Process(), psutil.Process(postmaster)]
+        found = {each.pid: each for root in roots for each in [root, *root.children(recursive=True)]}
+        found.pop(self._apart, None)
+        return list(found.values())
+
+
+def ours(readers: int, home: Path, processes: int | None) -> dict[str, Any]:
     with sink() as (port, process):
+        home.mkdir()
+        key = home / "dkim.pem"
+        dkim.make_key(key)
         settings = Settings(
-            home=home, smtp_url=f"smtp://127.0.0.1:{port}", send_connections=16, postal_address="1 Example Street"
+            home=home,
+            smtp_url=f"smtp://127.0.0.1:{port}",
+            send_connections=16,
+            postal_address="1 Example Street",
+            sender="Paperround <digest@papers.example>",
+            dkim_key_file=key,
         )
-        with open_ready(settings) as database:
+        with open_ready(settings) as database, Memory(home, process.pid) as memory:
             ingest.ingest(database, Invented(), datetime.now(UTC).date())
             editions.cut(database)
             enrol(database, readers)
             started = time.perf_counter()
             planned = plan.plan_due(database, settings)
             after_plan = time.perf_counter()
-            report = sender.send_due(database, settings)
+            report = crew.send_due_together(database, settings, processes=processes)
             ended = time.perf_counter()
         received = counted(process)
     assert received["messages"] == received["recipients"] == report.sent == planned.digests, (received, report, planned)
@@ -135,7 +182,7 @@ def ours(readers: int, home: Path) -> dict[str, Any]:
         "send_seconds": round(ended - after_plan, 2),
         "rate": planned.digests / (ended - started),
         "mean_bytes": received["bytes"] // received["messages"],
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_mib": memory.peak >> 20,
     }
 
 
@@ -178,11 +225,12 @@ def peer(home: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--readers", type=int, default=10_000)
+    parser.add_argument("--processes", type=int, default=None, help="of the senders; else one for each core")
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     wanted = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="paperround-benchmark-"))
     try:
-        figures = ours(wanted.readers, folder / "home")
+        figures = ours(wanted.readers, folder / "home", wanted.processes)
         beside = peer(folder / "home")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +22,7 @@ from service.database import Database, DatabaseError, migrations
 from service.database.tables import Delivery, DeliveryState, Ingest, ReturnKind
 from service.delivery import dkim, relay
 from service.delivery.throttle import DomainRates
+from service.outbox import pause
 from service.papers import coverage
 from service.settings import Settings, SettingsError
 from service.subscribers import returned
@@ -31,6 +34,13 @@ _REFUSALS_BORNE = 0.02
 _COMPLAINTS_BORNE = 0.003
 _STALE = timedelta(hours=26)
 """A source not read for longer than this has missed a day."""
+_LOOKED_AT = 10_000
+"""Deliveries, the newest first."""
+_USUAL_FAILURES = 0.05
+"""A share of failures that dead addresses and full mailboxes explain."""
+_CODES = re.compile(r"\b[45][0-9]{2}( [45]\.[0-9]{1,3}\.[0-9]{1,3})?\b")
+_LONG_PAUSE = timedelta(hours=1)
+"""A relay that is down longer than for a restart or a short trouble wants a person."""
 
 
 class Verdict(StrEnum):
@@ -176,7 +186,14 @@ def _database(database: Database, settings: Settings) -> Iterator[Finding]:
         yield Finding("migrations", Verdict.FAILURE, f"{len(waiting)} not applied: run `paperround migrate`")
         return
     yield Finding("migrations", Verdict.OK, "all applied")
-    checks: tuple[Callable[[Database, Settings], Iterator[Finding]], ...] = (_sources, _coverage, _outbox, _returns)
+    checks: tuple[Callable[[Database, Settings], Iterator[Finding]], ...] = (
+        _sources,
+        _coverage,
+        _outbox,
+        _sending,
+        _refusals,
+        _returns,
+    )
     for check in checks:
         try:
             yield from check(database, settings)
@@ -210,6 +227,52 @@ def _coverage(database: Database, settings: Settings) -> Iterator[Finding]:
         days = f"{len(late.days)} day{'s' if len(late.days) != 1 else ''} not complete, since {late.days[0]}"
         why = f" ({late.error})" if late.error else ""
         yield Finding(f"coverage {late.source}", Verdict.WARNING, f"{days}{why}: see `paperround coverage`")
+
+
+def _sending(database: Database, _: Settings) -> Iterator[Finding]:
+    """Whether a relay that takes nobody's mail holds all of it back."""
+    found = pause.current(database)
+    if found is None:
+        yield Finding("sending", Verdict.OK, "no pause")
+        return
+    verdict = Verdict.FAILURE if datetime.now(UTC) - found.since > _LONG_PAUSE else Verdict.WARNING
+    yield Finding(
+        "sending",
+        verdict,
+        f"paused since {found.since:%Y-%m-%d %H:%M} UTC, {found.tries} tries in vain, the next at"
+        f" {found.until:%H:%M:%S}: {found.reason}; what is due waits, and at its deadline comes with the next digest",
+    )
+
+
+def _refusals(database: Database, _: Settings) -> Iterator[Finding]:
+    """Whether relays have lately refused more for good than dead addresses explain: then it is our content or name."""
+    lately = (
+        select(Delivery.state, Delivery.reply)
+        .where(Delivery.settled_at > datetime.now(UTC) - timedelta(days=1))
+        .where(Delivery.state.in_([DeliveryState.SENT, DeliveryState.FAILED]))
+        .order_by(Delivery.id.desc())
+        .limit(_LOOKED_AT)
+    )
+    with database.transaction() as session:
+        rows = session.execute(lately).all()
+    # The codes alone: the words behind them often repeat the address.
+    codes = Counter(_codes(reply) for state, reply in rows if state == DeliveryState.FAILED)
+    seen = f"{codes.total()} of the last day's {len(rows)} failed"
+    if codes.total() <= max(len(rows) * _USUAL_FAILURES, 5):
+        yield Finding("refusals", Verdict.OK, seen)
+        return
+    code, times = codes.most_common(1)[0]
+    yield Finding(
+        "refusals",
+        Verdict.WARNING,
+        f"{seen}, {times} by {code}: 5.1.x means old addresses, 5.7.x that our mail or name is not trusted (see"
+        " `paperround dkim`), 4.x.x a relay that put it off until the deadline",
+    )
+
+
+def _codes(reply: str | None) -> str:
+    match = _CODES.search(reply or "")
+    return match[0] if match else "no answer"
 
 
 def _outbox(database: Database, _: Settings) -> Iterator[Finding]:

@@ -17,10 +17,9 @@ from sqlalchemy import func, select
 
 from service.database import Database
 from service.database.tables import Delivery, DeliveryState, Digest
-from service.delivery import sender
+from service.delivery import crew, recovery
 from service.digests import plan
 from service.matching import match
-from service.outbox import rows
 from service.papers import coverage, editions, ingest, sources
 from service.papers.record import Dayless, Settling
 from service.settings import Settings
@@ -74,10 +73,10 @@ def run(database: Database, settings: Settings, tell: Tell | None = None, *, eve
     twice: planning advances each reader's last edition in the transaction that queues the digest.
     """
     # Where no schedule runs, nobody else gives back what a killed round held.
-    rows.sweep(database, uncertain=settings.uncertain)
+    recovery.sweep(database, settings)
     edition = cut_and_match(database, tell)
     planned = plan.plan_due(database, settings, everyone=everyone, on_progress=_step(tell, "plan digests"))
-    sender.send_due(database, settings, on_progress=_step(tell, "send"))
+    crew.send_due_together(database, settings, on_progress=_step(tell, "send"), insist=True)
     states = _settled_states(database, planned.slot)
     return RoundReport(
         edition=edition.id if edition else None,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from service import rounds
-from service.delivery import sender
+from service.delivery import recovery, sender
 from service.digests import plan
 from service.doorbell import Task, doorbell
-from service.outbox import rows
 from service.papers import coverage, ingest
 from service.returns import imap
 from workers.app import app, settings
@@ -49,14 +48,14 @@ def plan_due() -> None:
 def send_due() -> None:
     """Send what is due in the outbox."""
     report = sender.send_due(database(), settings)
-    if report != sender.SendReport():
+    if replace(report, paused=False, reason="") != sender.SendReport():
         log.info("send.done", **asdict(report))
 
 
 @app.task(name=Task.SWEEP_LEASES, base=LoggedTask)
 def sweep_leases() -> None:
     """Give back what dead senders held."""
-    rows.sweep(database(), uncertain=settings.uncertain)
+    recovery.sweep(database(), settings)
 
 
 @app.task(name=Task.PRUNE, base=LoggedTask)

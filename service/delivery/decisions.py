@@ -99,7 +99,8 @@ class Decisions:
         retry_at = self._retry_at(attempts)
         if attempts >= self._attempts_limit or (claim.deadline is not None and retry_at > claim.deadline):
             tries = "1 try" if attempts == 1 else f"{attempts} tries"
-            return Outcome(refusal.delivery_id, DeliveryState.FAILED, f"given up after {tries}: {refusal.reply}")
+            why = f"given up after {tries}: {refusal.reply}"
+            return Outcome(refusal.delivery_id, DeliveryState.FAILED, why, carried_over=True)
         return Outcome(refusal.delivery_id, DeliveryState.DEFERRED, refusal.reply, retry_at)
 
     def _retry_at(self, attempts: int) -> datetime:

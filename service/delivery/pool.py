@@ -12,7 +12,8 @@ import structlog
 
 from service.delivery.handshake import Timeouts, name_of
 from service.delivery.relay import Relay
-from service.delivery.results import Outgoing, RelayDown, Result, Unsent
+from service.delivery.replies import Reply
+from service.delivery.results import Outgoing, Record, RelayDown, Result, Unsent
 from service.delivery.smtp import Connection, Job
 
 log = structlog.get_logger(__name__)
@@ -32,8 +33,9 @@ class _PooledJob(Job):
 class _Batch:
     """The results of one :meth:`SmtpTransport.send`, as they come."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, record: Record | None) -> None:
         self.open = size
+        self.record = record
         self._results: list[Result] = []
         self._waiter: asyncio.Future[None] | None = None
 
@@ -85,12 +87,14 @@ class SmtpTransport:
         self._down: Exception | None = None
         self._closing = False
 
-    async def send(self, batch: Sequence[Outgoing], *, latest: float | None = None) -> AsyncGenerator[Result, None]:
+    async def send(
+        self, batch: Sequence[Outgoing], *, latest: float | None = None, record: Record | None = None
+    ) -> AsyncGenerator[Result, None]:
         """Yield one result for each message as it becomes known; see ``results``.
 
         Raises :class:`RelayDown` after the last result when the relay could take no more.
         """
-        state = _Batch(len(batch))
+        state = _Batch(len(batch), record)
         jobs = [_PooledJob(message, inf if latest is None else latest, batch=state) for message in batch]
         self._pending += jobs
         self._staff()
@@ -138,6 +142,18 @@ class SmtpTransport:
     def report(self, job: Job, result: Result) -> None:
         if (batch := _batch_of(job)) is not None:
             batch.add(result)
+
+    def begun(self, job: Job) -> None:
+        if (batch := _batch_of(job)) is not None and batch.record is not None:
+            batch.record.begun(job.message.delivery_id)
+
+    def accepted(self, job: Job, reply: Reply) -> None:
+        if (batch := _batch_of(job)) is not None and batch.record is not None:
+            batch.record.accepted(job.message.delivery_id, reply.summary)
+
+    def void(self, job: Job) -> None:
+        if (batch := _batch_of(job)) is not None and batch.record is not None:
+            batch.record.void(job.message.delivery_id)
 
     # ------------------------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,17 @@ from service.delivery.handshake import Timeouts
 from service.delivery.pool import MESSAGES_PER_CONNECTION, SmtpTransport
 from service.delivery.refusals import STREAK_LIMIT
 from service.delivery.relay import Relay
-from service.delivery.results import Accepted, Deferred, Outgoing, Rejected, RelayDown, Result, Throttled, Unsent
+from service.delivery.results import (
+    Accepted,
+    Deferred,
+    Outgoing,
+    Record,
+    Rejected,
+    RelayDown,
+    Result,
+    Throttled,
+    Unsent,
+)
 from service.delivery.throttle import Counts, DomainRates, Grant, Limit
 from service.settings import Settings
 
@@ -109,13 +119,15 @@ class Relays:
             timeouts=timeouts,
         )
 
-    async def send(self, batch: Sequence[Outgoing], *, latest: float | None = None) -> AsyncGenerator[Result, None]:
+    async def send(
+        self, batch: Sequence[Outgoing], *, latest: float | None = None, record: Record | None = None
+    ) -> AsyncGenerator[Result, None]:
         """Yield one result for each message as it becomes known; see ``results``.
 
         Raises :class:`RelayDown` after the last result when no relay could take more.
         """
         if self._plain:
-            only = self._lanes[0].transport.send(batch, latest=latest)
+            only = self._lanes[0].transport.send(batch, latest=latest, record=record)
             try:
                 async for result in only:
                     yield result
@@ -139,7 +151,7 @@ class Relays:
             for result in throttled:
                 yield result
             attempts = waiting.copy()
-            sharing = self._sharing(planned.shares, latest, attempts)
+            sharing = self._sharing(planned.shares, latest, record, attempts)
             try:
                 async for shared in sharing:
                     yield shared
@@ -244,12 +256,16 @@ class Relays:
     # ---- sending -----------------------------------------------------------------------------------------------------
 
     async def _sharing(
-        self, shares: dict[_Lane, list[_Attempt]], latest: float | None, again: list[_Attempt]
+        self,
+        shares: dict[_Lane, list[_Attempt]],
+        latest: float | None,
+        record: Record | None,
+        again: list[_Attempt],
     ) -> AsyncGenerator[Result, None]:
         """Send every share at once. What another relay is to try goes into ``again``."""
         reported: asyncio.Queue[list[Result] | None] = asyncio.Queue()
         tasks = [
-            asyncio.create_task(self._share(lane, share, latest, reported, again))
+            asyncio.create_task(self._share(lane, share, latest, record, reported, again))
             for lane, share in shares.items()
             if share
         ]
@@ -270,13 +286,14 @@ class Relays:
         lane: _Lane,
         share: Sequence[_Attempt],
         latest: float | None,
+        record: Record | None,
         reported: asyncio.Queue[list[Result] | None],
         again: list[_Attempt],
     ) -> None:
         attempts = {attempt.message.delivery_id: attempt for attempt in share}
         unproven: list[Deferred | Rejected] = []
         unsent: list[Unsent] = []
-        sending = lane.transport.send([attempt.message for attempt in share], latest=latest)
+        sending = lane.transport.send([attempt.message for attempt in share], latest=latest, record=record)
         try:
             async for result in sending:
                 match result:

@@ -77,12 +77,31 @@ class RelayDown(Exception):
     """The relay cannot be used now, whatever the message. One line: the relay, what is wrong and the remedy."""
 
 
+class CannotRecord(RelayDown):
+    """What would be sent now could not be recorded, so nothing is. One line: what is wrong and the remedy."""
+
+
+class Record(Protocol):
+    """Where a transport writes what it does, as it does it (``delivery.journal``)."""
+
+    def begun(self, delivery_id: int) -> None:
+        """Called before the message's content leaves. Raises :class:`CannotRecord`: then it must not."""
+
+    def accepted(self, delivery_id: int, reply: str) -> None:
+        """Called when the relay has taken the message, before anything more is read from it."""
+
+    def void(self, delivery_id: int) -> None:
+        """Called when it is known that a message begun did not get to the relay, or was refused."""
+
+
 class Transport(Protocol):
-    def send(self, batch: Sequence[Outgoing], *, latest: float | None = None) -> AsyncIterator[Result]:
+    def send(
+        self, batch: Sequence[Outgoing], *, latest: float | None = None, record: Record | None = None
+    ) -> AsyncIterator[Result]:
         """Send every message of ``batch``; see the module.
 
         ``latest``: the ``time.monotonic()`` after which no message's content may leave; what has not left by then is
-        reported :class:`Unsent`.
+        reported :class:`Unsent`. ``record`` is told of every message's content before it leaves, and of its answer.
         """
 
     async def close(self) -> None:

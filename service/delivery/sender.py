@@ -5,8 +5,9 @@ The steps for one claim of rows, and what a crash after each leaves:
 1. Claim rows: one UPDATE, leased to this run. A crash: the lease ends and the sweep puts them back.
 2. Compose. Whoever is no longer entitled is cancelled; a message that cannot be made fails alone.
 3. In portions: look at the readers once more, so that an unsubscribe a second ago wins.
-4. Hand the portion to the transport. A crash between a message's acceptance and step 5 repeats it, with the same
-   Message-ID; that is at most the portions under way.
+4. Hand the portion to the transport, which tells the journal of every message before it leaves and when it is taken. A
+   crash between a message's acceptance and step 5: the journal knows it. Only an answer that was on the wire is open;
+   that message is uncertain and follows the setting.
 5. Settle the portion in bulk.
 
 No content leaves whose answer could come after the lease ends, so two senders never have one message in hand.
@@ -33,11 +34,13 @@ from service.delivery import dkim
 from service.delivery.composing import Composes, compose
 from service.delivery.decisions import Decisions
 from service.delivery.handshake import Timeouts
+from service.delivery.journal import Journal
 from service.delivery.recheck import Recheck, recheck
+from service.delivery.recovery import inherit, journals_folder
 from service.delivery.relays import Relays
-from service.delivery.results import RelayDown, Transport
+from service.delivery.results import CannotRecord, RelayDown, Transport
 from service.digests.compose import Composed, Composer
-from service.outbox import rows
+from service.outbox import pause, rows
 from service.outbox.claims import Claim, Outcome
 from service.settings import Settings, SettingsError
 from service.subscribers import returned
@@ -46,7 +49,7 @@ log = structlog.get_logger(__name__)
 
 LANES = 2
 """Claims worked on at once: while one waits for the database, the other keeps the connections busy."""
-PORTION = 50
+PORTION = 100
 """Deliveries between the last look at their readers and the wire."""
 SETTLING_SECONDS = 60.0
 """How long a database that went away is waited for with results in hand: lost, they would be mailed twice."""
@@ -73,16 +76,24 @@ def send_due(
     *,
     on_progress: Callable[[int], None] | None = None,
     now: datetime | None = None,
+    insist: bool = False,
     composer: Composes | None = None,
     transport: Transport | None = None,
 ) -> SendReport:
     """Send until nothing is due or the relay cannot be used. Safe to run any number of times at once, anywhere.
 
     ``on_progress`` hears how many deliveries have been settled so far. ``now`` stands in for the clock in choosing
-    what is due. ``composer`` and ``transport`` replace those the settings describe; a given transport stays open.
+    what is due. ``insist``: try the relay although a pause (``outbox.pause``) lasts. ``composer`` and ``transport``
+    replace those the settings describe; a given transport stays open.
 
     Raises :class:`sqlalchemy.exc.SQLAlchemyError` when the database fails; rows in hand come back with their lease.
     """
+    inherit(database, settings, now=now)
+    if not rows.due(database, limit=1, now=now):
+        return SendReport()
+    standing = pause.current(database)
+    if standing is not None and not insist and not standing.over(now or datetime.now(UTC)):
+        return SendReport(paused=True, reason=standing.reason)
     return asyncio.run(_send_due(database, settings, on_progress, now, composer, transport))
 
 
@@ -111,12 +122,21 @@ async def _send_due(
     except (RelayDown, SettingsError) as error:
         log.warning("send.paused", reason=str(error))
         return SendReport(paused=True, reason=str(error))
-    run = _Run(database, settings, used, composer or Composer(settings), signer, on_progress, now)
+    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    finished = False
+    try:
+        journal = Journal(journals_folder(settings), owner)
+    except CannotRecord as error:
+        log.warning("send.paused", reason=str(error))
+        return SendReport(paused=True, reason=str(error))
+    run = _Run(database, settings, used, journal, composer or Composer(settings), signer, on_progress, now)
     try:
         ends = await asyncio.gather(*(run.lane() for _ in range(LANES)), return_exceptions=True)
+        finished = not any(isinstance(end, BaseException) for end in ends)
     finally:
         if transport is None:
             await used.close()
+        journal.close(finished=finished)
     for end in ends:
         if isinstance(end, BaseException):
             raise end
@@ -131,6 +151,7 @@ class _Run:
         database: Database,
         settings: Settings,
         transport: Transport,
+        journal: Journal,
         composer: Composes,
         signer: dkim.Signer | None,
         on_progress: Callable[[int], None] | None,
@@ -143,10 +164,13 @@ class _Run:
         self._signer = signer
         self._on_progress = on_progress
         self._now = now
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._journal = journal
+        self._owner = journal.owner
         self._decisions = Decisions(settings.attempts_limit, lambda: now or datetime.now(UTC))
         self._counts = dict.fromkeys(DeliveryState, 0)
         self._paused: str | None = None
+        self._proven = False
+        """The relay has taken somebody's mail, so a pause from before is over."""
         self._broken = False
 
     def report(self) -> SendReport:
@@ -220,17 +244,20 @@ class _Run:
 
     async def _converse(self, going: Sequence[Composed], latest: float) -> None:
         try:
-            async for result in self._transport.send(going, latest=latest):
+            async for result in self._transport.send(going, latest=latest, record=self._journal):
                 self._decisions.take(result)
         except RelayDown as error:
-            self._pause(str(error))
+            await self._pause(str(error), lasting=not isinstance(error, CannotRecord))
         if self._decisions.everyone_refused:
-            self._pause("the relay refuses every message: look at its logs and check PAPERROUND_FROM")
+            await self._pause("the relay refuses every message: look at its logs and check PAPERROUND_FROM")
 
-    def _pause(self, reason: str) -> None:
+    async def _pause(self, reason: str, *, lasting: bool = True) -> None:
+        """Stop this run; ``lasting``: all others too, for a while, since what is wrong is not on this machine."""
         if self._paused is None:
             log.warning("send.paused", reason=reason)
             self._paused = reason
+            if lasting:
+                await asyncio.to_thread(pause.begin, self._database, reason, now=self._now)
 
     # ---- the database, in threads ------------------------------------------------------------------------------------
 
@@ -244,24 +271,28 @@ class _Run:
         if not outcomes:
             return
         await asyncio.to_thread(self._record, outcomes, bad_addresses)
+        self._journal.settled(outcome.delivery_id for outcome in outcomes)
         for outcome in outcomes:
             self._counts[outcome.state] += 1
+        if self._counts[DeliveryState.SENT] and not self._proven and self._paused is None:
+            self._proven = True
+            await asyncio.to_thread(pause.end, self._database)
         if self._on_progress is not None:
             self._on_progress(sum(self._counts.values()) - self._counts[DeliveryState.QUEUED])
 
     def _record(self, outcomes: Sequence[Outcome], bad_addresses: dict[int, str]) -> None:
         """Both writes can be repeated without harm, so a database that restarts is tried again."""
         give_up = time.monotonic() + SETTLING_SECONDS
-        for pause in chain((0.2, 0.5, 1.0), repeat(2.0)):
+        for wait in chain((0.2, 0.5, 1.0), repeat(2.0)):
             try:
                 if bad_addresses:
                     self._suppress(bad_addresses)
                 rows.settle(self._database, self._owner, outcomes, now=self._now)
             except OperationalError as error:
-                if time.monotonic() + pause > give_up:
+                if time.monotonic() + wait > give_up:
                     raise
                 log.warning("send.settle_again", deliveries=len(outcomes), error=type(error).__name__)
-                time.sleep(pause)
+                time.sleep(wait)
             else:
                 return
 

@@ -51,6 +51,15 @@ class Feed(Protocol):
 
     def report(self, job: Job, result: Result) -> None: ...
 
+    def begun(self, job: Job) -> None:
+        """Its content leaves next. Raises :class:`CannotRecord`: then it must not."""
+
+    def accepted(self, job: Job, reply: Reply) -> None:
+        """The relay has taken it; nothing has been read from the relay since."""
+
+    def void(self, job: Job) -> None:
+        """Begun, but the relay does not have it."""
+
 
 class _ClosingError(Exception):
     """Nothing more on this connection, and no message is to blame."""
@@ -180,9 +189,14 @@ class Connection:
         if self._wire.closed:
             raise WireError("closed before the message was sent")
         content = stuffed(job.message.content)
+        feed.begun(job)
         if len(content) > ONE_WRITE:
             self._wire.write(content)
-            await self._wire.drained(self._timeouts.content)
+            try:
+                await self._wire.drained(self._timeouts.content)
+            except WireError:
+                feed.void(job)
+                raise
             content = b""
         self._open = None
         self._wire.write(content + self._envelope_ahead(feed))
@@ -198,9 +212,11 @@ class Connection:
             raise
         verdict = judge(Stage.BODY, reply)
         if verdict is Verdict.GO_ON:
+            feed.accepted(job, reply)
             self.answered += 1
             feed.report(job, Accepted(job.message.delivery_id, reply.summary))
             return
+        feed.void(job)
         try:
             self._settle(feed, job, Stage.BODY, reply, verdict)
         except (_ClosingError, RelayDown):

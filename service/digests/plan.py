@@ -6,7 +6,8 @@ The steps for one chunk, all in one transaction, so that a crash at any point me
 2. Fetch their interests and the match rows of the editions that each has not considered (``candidates``).
 3. Choose (``matching.rank``): muted papers out, the best up to the reader's limit, each interest in its turn; and a few
    papers that everybody talks about (``trending``), apart.
-4. COPY the digests and their deliveries. Unique (reader, slot) is the second lock.
+4. COPY the digests and their deliveries. Unique (reader, slot) is the second lock. What an earlier digest could not
+   deliver is folded in (``carried``).
 5. Advance each reader: the next slot, and the last edition considered. A reader with nothing new advances too.
 """
 
@@ -26,7 +27,7 @@ from service.database import Database, bulk
 from service.database.bulk import Ragged
 from service.database.engine import raw
 from service.database.tables import DeliveryKind, Digest, Reader
-from service.digests import candidates, due, trending
+from service.digests import candidates, carried, due, trending
 from service.digests.candidates import Due, Interests, Ints, Matches, Window
 from service.digests.compose import Draft
 from service.digests.learned import Tastes
@@ -213,6 +214,7 @@ def _plan_chunk(
     chosen = _choose(session, locked, matches, tastes, now)
     planned = np.flatnonzero(np.diff(chosen.paper.start))
     considered = np.full(len(locked), chosen.new.newest, np.int64)
+    served = np.empty(0, np.int64)
     if len(planned):
         try:
             with session.begin_nested():
@@ -224,8 +226,10 @@ def _plan_chunk(
             considered[served] = locked.last_edition_id[served]
             planned = np.setdiff1d(planned, served)
             _write(session, settings, locked, chosen, planned, now)
+    slots = np.delete(locked.slot, served)
+    alone = carried.fold(session, settings, np.delete(locked.id, served), lambda each: due.moment(int(slots[each])), now)
     _advance(session, locked, considered)
-    return len(planned)
+    return len(planned) + alone
 
 
 def _served(session: Session, locked: Due) -> Ints:

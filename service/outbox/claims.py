@@ -34,3 +34,5 @@ class Outcome:
     """The relay's last word, or the reason; one line."""
     retry_at: datetime | None = None
     """With DEFERRED: not before."""
+    carried_over: bool = False
+    """With FAILED: nobody has it and nobody is to blame, so what was in it comes with the reader's next digest."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
@@ -33,20 +33,64 @@ CLAIM = text("""
     RETURNING id, kind, reader_id, digest_id, message_id, attempts, deadline, priority, due_at
 """)
 
+UNANSWERED_LIMIT: Final = 4
+"""Times that a message may leave without an answer."""
+
+DUE = text("""
+    SELECT count(*) FROM (
+        SELECT FROM delivery
+        WHERE state IN ('queued', 'deferred') AND due_at <= :now AND (deadline IS NULL OR deadline > :now)
+        LIMIT :limit
+    ) AS found
+""")
+
 # By primary key. A row counts only while it is ours, but what the relay accepted is sent, whoever holds the row.
-# A released row (queued) gives its attempt back.
+# A released row (queued) gives its attempt back. What is given up undelivered is carried over in the same statement.
 SETTLE = text("""
-    UPDATE delivery SET
+    WITH settled AS (UPDATE delivery SET
         state = outcome.state, reply = outcome.reply, lease_owner = NULL, lease_until = NULL,
         due_at = coalesce(outcome.retry_at, due_at),
         attempts = attempts - (outcome.state = 'queued')::int,
+        unanswered = unanswered + (outcome.state = 'uncertain')::int,
         settled_at = CASE WHEN outcome.state IN ('sent', 'failed', 'cancelled', 'uncertain') THEN :now END
     FROM unnest(CAST(:ids AS bigint[]), CAST(:states AS text[]), CAST(:replies AS text[]),
-                CAST(:retries AS timestamptz[])) AS outcome (id, state, reply, retry_at)
+                CAST(:retries AS timestamptz[]), CAST(:carried AS boolean[]))
+        AS outcome (id, state, reply, retry_at, carried)
     WHERE delivery.id = outcome.id AND (
         (delivery.state = 'sending' AND delivery.lease_owner = :owner)
         OR (outcome.state = 'sent' AND delivery.state <> 'sent')
+    ) RETURNING delivery.digest_id, outcome.carried AND delivery.unanswered = 0 AS carried), carried AS (
+        INSERT INTO carried_over (digest_id, reader_id)
+        SELECT digest.id, digest.reader_id FROM settled JOIN digest ON digest.id = settled.digest_id
+        WHERE settled.carried
+        ON CONFLICT DO NOTHING
     )
+    SELECT count(*) FROM settled
+""")
+
+# What a dead sender's journal tells. By primary key: accepted is sent, whoever holds the row by now. A row made after
+# the journal's last line is another database's, whose numbers began again.
+INHERIT_SENT = text("""
+    UPDATE delivery SET
+        state = 'sent', reply = told.reply, lease_owner = NULL, lease_until = NULL, settled_at = :now
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:replies AS text[])) AS told (id, reply)
+    WHERE delivery.id = told.id AND delivery.state <> 'sent' AND (
+        (delivery.state = 'sending' AND delivery.lease_owner = :owner) OR delivery.created_at <= :written_at
+    )
+""")
+# That its sender died is not the relay's doing: it is repeated at once, however often that happens.
+INHERIT_BEGUN = text("""
+    UPDATE delivery SET
+        state = 'uncertain', reply = 'sent, but its sender was lost before an answer came',
+        unanswered = greatest(unanswered, 1),
+        lease_owner = NULL, lease_until = NULL, settled_at = :now
+    WHERE id = ANY(:ids) AND state = 'sending' AND lease_owner = :owner
+""")
+# Reads ix_delivery_leased. What never left gives its attempt back.
+INHERIT_REST = text("""
+    UPDATE delivery SET
+        state = 'queued', reply = 'the sender was lost', lease_owner = NULL, lease_until = NULL, attempts = attempts - 1
+    WHERE state = 'sending' AND lease_owner = :owner
 """)
 
 # Reads ix_delivery_leased.
@@ -56,16 +100,45 @@ END_LEASES = text("""
 """)
 
 END_LATE = text("""
-    UPDATE delivery SET state = 'failed', settled_at = :now,
-        reply = 'given up at its deadline' || coalesce('; last answer: ' || reply, '')
-    WHERE state IN ('queued', 'deferred') AND deadline <= :now
+    WITH late AS (
+        UPDATE delivery SET state = 'failed', settled_at = :now,
+            reply = 'given up at its deadline' || coalesce('; last answer: ' || reply, '')
+        WHERE state IN ('queued', 'deferred') AND deadline <= :now
+        RETURNING digest_id, unanswered
+    ), carried AS (
+        INSERT INTO carried_over (digest_id, reader_id)
+        SELECT digest.id, digest.reader_id FROM late JOIN digest ON digest.id = late.digest_id
+        WHERE late.unanswered = 0
+        ON CONFLICT DO NOTHING
+    )
+    SELECT count(*) FROM late
 """)
 
-REPEAT_UNCERTAIN = text("UPDATE delivery SET state = 'queued', settled_at = NULL WHERE state = 'uncertain'")
+# The first time at once, for most often it was our sender that died; then ever later, and not for ever: a relay that
+# takes a message and never says so would fill the reader's inbox.
+REPEAT_UNCERTAIN = text("""
+    UPDATE delivery SET
+        state = CASE WHEN unanswered < :most THEN 'queued' ELSE 'failed' END,
+        settled_at = CASE WHEN unanswered >= :most THEN :now END,
+        reply = CASE WHEN unanswered < :most THEN reply ELSE 'not repeated again, the relay may have it; ' || reply END,
+        due_at = CASE WHEN unanswered > 1
+            THEN greatest(due_at, :now + interval '2 minutes' * 2 ^ (unanswered - 1) * (0.5 + random() / 2))
+            ELSE due_at END
+    WHERE state = 'uncertain'
+""")
 DROP_UNCERTAIN = text("""
     UPDATE delivery SET state = 'failed', reply = 'not repeated, the relay may have it' || coalesce('; ' || reply, '')
     WHERE state = 'uncertain'
 """)
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """How many rows of dead senders were put right."""
+
+    sent: int = 0
+    uncertain: int = 0
+    queued: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +233,39 @@ def settle(database: Database, owner: str, outcomes: Sequence[Outcome], *, now: 
         "states": [outcome.state.value for outcome in outcomes],
         "replies": [outcome.reply for outcome in outcomes],
         "retries": [outcome.retry_at for outcome in outcomes],
+        "carried": [outcome.carried_over for outcome in outcomes],
     }
     with database.connection() as connection:
-        return connection.execute(SETTLE, values).rowcount
+        return int(connection.scalar(SETTLE, values) or 0)
+
+
+def inherit(
+    database: Database,
+    *,
+    owner: str,
+    accepted: Mapping[int, str],
+    begun: Collection[int],
+    written_at: datetime,
+    now: datetime | None = None,
+) -> Inherited:
+    """Record what a dead ``owner``'s journal tells, in one transaction; doing it again changes nothing.
+
+    ``accepted`` (with the relay's answers) is sent; of ``begun`` the relay may have each or not; whatever else the
+    owner held was never begun and goes back to the queue. ``written_at``: when the journal's last line was written.
+    """
+    values = {"owner": owner, "now": now or datetime.now(UTC)}
+    told = {"ids": sorted(accepted), "replies": [accepted[each] for each in sorted(accepted)], "written_at": written_at}
+    with database.connection() as connection:
+        sent = connection.execute(INHERIT_SENT, values | told).rowcount
+        uncertain = connection.execute(INHERIT_BEGUN, values | {"ids": sorted(begun)}).rowcount
+        queued = connection.execute(INHERIT_REST, {"owner": owner}).rowcount
+    return Inherited(sent, uncertain, queued)
+
+
+def due(database: Database, *, limit: int, now: datetime | None = None) -> int:
+    """How many rows :func:`claim` would find, counted up to ``limit``. Reads ix_delivery_due."""
+    with database.connection() as connection:
+        return int(connection.scalar(DUE, {"now": now or datetime.now(UTC), "limit": limit}) or 0)
 
 
 def sweep(
@@ -173,9 +276,10 @@ def sweep(
     with database.connection() as connection:
         released = connection.execute(END_LEASES, values).rowcount
     with database.connection() as connection:
-        decided = connection.execute(REPEAT_UNCERTAIN if uncertain == "repeat" else DROP_UNCERTAIN).rowcount
+        statement = REPEAT_UNCERTAIN if uncertain == "repeat" else DROP_UNCERTAIN
+        decided = connection.execute(statement, values | {"most": UNANSWERED_LIMIT}).rowcount
     with database.connection() as connection:
-        late = connection.execute(END_LATE, values).rowcount
+        late = int(connection.scalar(END_LATE, values) or 0)
     return SweepReport(released=released, late=late, uncertain=decided)
 
 

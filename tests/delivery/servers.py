@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -36,6 +36,7 @@ class Act(Enum):
     DROP = "close the connection"
     STALL = "say nothing more"
     HALF = "half a reply, then close"
+    KEEP = "keep the message and close without a word"
 
 
 Answer = str | Act
@@ -93,29 +94,36 @@ class Sink:
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         recipients: list[str] = []
+        begun = False
         await self._answer(writer, "connect", "")
         while line := (await reader.readline()).decode().rstrip("\r\n"):
             verb = line.split()[0].upper()
             self.commands.append(line)
             code = await self._answer(writer, verb, line)
             if verb in ("MAIL", "RSET"):
-                recipients = []
-            elif verb == "RCPT" and code < 300:
+                recipients, begun = [], verb == "MAIL" and code < 300
+            elif verb == "RCPT" and code < 300 and begun:
                 recipients.append(line[line.index("<") + 1 : line.rindex(">")])
             elif verb == "DATA" and code == 354:
                 content = await _content(reader)
-                if await self._answer(writer, "body", ",".join(recipients)) < 300:
-                    self.accepted += [(recipient, content) for recipient in recipients]
+                arrived = [(recipient, content) for recipient in recipients]
+                if await self._answer(writer, "body", ",".join(recipients), arrived) < 300:
+                    self.accepted += arrived
                 recipients = []
             elif verb == "QUIT":
                 return
 
-    async def _answer(self, writer: asyncio.StreamWriter, stage: str, line: str) -> int:
+    async def _answer(
+        self, writer: asyncio.StreamWriter, stage: str, line: str, arrived: Sequence[tuple[str, bytes]] = ()
+    ) -> int:
         cue = self.answers.get(stage)
         answer = cue(line) if callable(cue) else cue
         if answer is None:
             answer = USUAL.get(stage, "502 5.5.1 What?")
         if answer is Act.DROP:
+            raise _Over
+        if answer is Act.KEEP:
+            self.accepted += arrived
             raise _Over
         if answer is Act.STALL:
             await asyncio.sleep(60)
@@ -153,6 +161,18 @@ def nth(number: int, answer: Answer) -> Answerer:
         nonlocal count
         count += 1
         return answer if count == number else None
+
+    return answerer
+
+
+def every(number: int, answer: Answer) -> Answerer:
+    """``answer`` to each ``number``-th asking."""
+    count = 0
+
+    def answerer(_line: str) -> Answer | None:
+        nonlocal count
+        count += 1
+        return answer if count % number == 0 else None
 
     return answerer
 

@@ -21,8 +21,8 @@ from service.database import Database
 from service.database.tables import Delivery, DeliveryKind, Reader, ReaderState, Suppression
 from service.delivery.pool import SmtpTransport
 from service.delivery.refusals import STREAK_LIMIT, Refusals
-from service.delivery.results import Accepted, Deferred, Outgoing, Result, Uncertain, Unsent
-from service.delivery.sender import SendReport, send_due, sending_seconds, timeouts_of
+from service.delivery.results import Accepted, Deferred, Outgoing, Record, Result, Uncertain, Unsent
+from service.delivery.sender import PORTION, SendReport, send_due, sending_seconds, timeouts_of
 from service.digests.compose import Composed, Withheld
 from service.outbox import rows
 from service.outbox.claims import Claim
@@ -132,6 +132,25 @@ def test_several_senders_at_once_send_no_row_twice(database: Database, settings:
     assert sum(report.sent for report in reports) == 300
     assert set(Counter(server.recipients).values()) == {1}
     assert len(server.accepted) == 300
+
+
+def test_a_sign_in_link_overtakes_a_round_of_digests_under_way(database: Database, settings: Settings) -> None:
+    readers(database, 400)
+    asked: list[int] = []
+
+    def ask(_settled: int) -> None:
+        if not asked:
+            with database.transaction() as session:
+                reader = session.scalars(select(Reader).where(Reader.address_key == "reader400@example.org")).one()
+                asked.append(
+                    rows.enqueue(session, kind=DeliveryKind.SIGN_IN, reader_id=reader.id, mail_domain="papers.example")
+                )
+
+    with sink() as server:
+        target = aimed(settings, server, send_batch=20)
+        assert send_due(database, target, composer=PlainComposer(), on_progress=ask).sent == 401
+    place = next(n for n, (recipient, _) in enumerate(server.accepted) if recipient == "reader400@example.org")
+    assert place < 200, "two claims under way go first, the other digests after it"
 
 
 def test_withheld_messages_are_cancelled(database: Database, settings: Settings) -> None:
@@ -357,7 +376,7 @@ def test_relay_that_falls_midway_keeps_what_it_took(database: Database, settings
     assert (report.sent, report.paused) == (50, True)
     assert Counter(states_of(database).values()) == {"sent": 50, "queued": 150}
     with sink() as healthy:
-        assert send_due(database, aimed(settings, healthy), composer=PlainComposer()).sent == 150
+        assert send_due(database, aimed(settings, healthy), composer=PlainComposer(), insist=True).sent == 150
     assert not set(server.recipients) & set(healthy.recipients)
 
 
@@ -368,8 +387,11 @@ class ScriptedTransport:
     answer: Callable[[Outgoing], Result]
     batches: list[int] = field(default_factory=list)
 
-    async def send(self, batch: Sequence[Outgoing], *, latest: float | None = None) -> AsyncIterator[Result]:
+    async def send(
+        self, batch: Sequence[Outgoing], *, latest: float | None = None, record: Record | None = None
+    ) -> AsyncIterator[Result]:
         assert latest is not None
+        assert record is not None
         self.batches.append(len(batch))
         for message in batch:
             await asyncio.sleep(0)
@@ -380,10 +402,10 @@ class ScriptedTransport:
 
 
 def test_readers_are_looked_at_again_in_portions(database: Database, settings: Settings) -> None:
-    readers(database, 120)
+    readers(database, 250)
     transport = ScriptedTransport(lambda message: Accepted(message.delivery_id, "250 ok"))
-    assert send_due(database, settings, composer=PlainComposer(), transport=transport).sent == 120
-    assert max(transport.batches) <= 50
+    assert send_due(database, settings, composer=PlainComposer(), transport=transport).sent == 250
+    assert max(transport.batches) <= PORTION
 
 
 def test_unsent_goes_back_and_is_sent_by_the_same_run(database: Database, settings: Settings) -> None:
@@ -403,7 +425,7 @@ def test_unsent_goes_back_and_is_sent_by_the_same_run(database: Database, settin
 def test_a_crash_of_the_transport_leaves_what_may_have_arrived_to_its_lease(
     database: Database, settings: Settings
 ) -> None:
-    ids = readers(database, 120)
+    ids = readers(database, PORTION + 70)
 
     def answer(message: Outgoing) -> Result:
         if message.delivery_id == ids[10]:
@@ -414,8 +436,8 @@ def test_a_crash_of_the_transport_leaves_what_may_have_arrived_to_its_lease(
         send_due(database, settings, composer=PlainComposer(), transport=ScriptedTransport(answer))
     states = states_of(database)
     assert [states[each] for each in ids[:10]] == ["sent"] * 10
-    assert [states[each] for each in ids[10:50]] == ["sending"] * 40
-    assert {states[each] for each in ids[50:]} <= {"queued", "sent"}
+    assert [states[each] for each in ids[10:PORTION]] == ["sending"] * (PORTION - 10)
+    assert {states[each] for each in ids[PORTION:]} <= {"queued", "sent"}
 
 
 def test_interrupted_it_hears_out_what_is_on_the_wire(database: Database, settings: Settings) -> None:
@@ -423,8 +445,10 @@ def test_interrupted_it_hears_out_what_is_on_the_wire(database: Database, settin
     interrupted: list[bool] = []
 
     class Interrupting(SmtpTransport):
-        async def send(self, batch: Sequence[Outgoing], *, latest: float | None = None) -> AsyncGenerator[Result, None]:
-            async for result in super().send(batch, latest=latest):
+        async def send(
+            self, batch: Sequence[Outgoing], *, latest: float | None = None, record: Record | None = None
+        ) -> AsyncGenerator[Result, None]:
+            async for result in super().send(batch, latest=latest, record=record):
                 yield result
                 if not interrupted:
                     interrupted.append(True)

@@ -145,3 +145,20 @@ def test_message_ids_are_many_and_all_different() -> None:
     made = rows.message_ids("papers.example", 10_000)
     assert len(set(made)) == 10_000
     assert all(each.endswith("@papers.example") and each.isascii() and " " not in each for each in made)
+
+
+def test_a_message_that_is_never_answered_is_repeated_ever_later_and_not_for_ever(database: Database) -> None:
+    (delivery_id,) = put(database)
+    moment, waits = NOW, []
+    for _ in range(rows.UNANSWERED_LIMIT):
+        assert claim(database, now=moment) == [delivery_id]
+        rows.settle(database, "me", [Outcome(delivery_id, DeliveryState.UNCERTAIN, "no answer")], now=moment)
+        rows.sweep(database, now=moment)
+        waits.append(one(database, delivery_id).due_at - moment)
+        moment = max(moment, one(database, delivery_id).due_at)
+    assert waits[0] == timedelta(0), "most often it was our sender that died"
+    assert waits[1] >= timedelta(minutes=2)
+    given_up = one(database, delivery_id)
+    assert given_up.state == "failed"
+    assert given_up.reply == "not repeated again, the relay may have it; no answer"
+    assert claim(database, now=moment + timedelta(days=1)) == []

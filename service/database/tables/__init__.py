@@ -5,7 +5,7 @@ Columns of state hold the text of a ``StrEnum`` with a CHECK.
 
 from service.database.tables.access import AccessToken, FeedKey
 from service.database.tables.base import Base
-from service.database.tables.delivery import Delivery, DeliveryKind, DeliveryState, Digest
+from service.database.tables.delivery import CarriedOver, Delivery, DeliveryKind, DeliveryState, Digest, SendingPause
 from service.database.tables.fetching import FetchedBody, FetchHost
 from service.database.tables.matching import Match, Query, Topic
 from service.database.tables.papers import (
@@ -36,6 +36,7 @@ from service.database.tables.subscribers import (
 __all__ = [
     "AccessToken",
     "Base",
+    "CarriedOver",
     "ConsentEvent",
     "Coverage",
     "CoverageState",
@@ -63,6 +64,7 @@ __all__ = [
     "ReaderState",
     "ReturnEvent",
     "ReturnKind",
+    "SendingPause",
     "Sighting",
     "Suppression",
     "SuppressionReason",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Identity, Index, SmallInteger, func, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, SmallInteger, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database.tables.base import Base, one_of
@@ -79,6 +79,8 @@ class Delivery(Base):
     lease_owner: Mapped[str | None]
     lease_until: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    unanswered: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    """Of the attempts, those that ended without the relay's answer."""
     reply: Mapped[str | None]
     """The last word of the relay, or why the row was cancelled."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -92,3 +94,29 @@ class Delivery(Base):
         Index("uq_delivery_digest_id", "digest_id", unique=True, postgresql_where=text("digest_id IS NOT NULL")),
         Index("ix_delivery_reader_id", "reader_id"),
     )
+
+
+class CarriedOver(Base):
+    """A digest that was given up undelivered: its papers come with its reader's next one (digests/carried.py)."""
+
+    __tablename__ = "carried_over"
+
+    digest_id: Mapped[int] = mapped_column(ForeignKey("digest.id", ondelete="CASCADE"), primary_key=True)
+    reader_id: Mapped[int] = mapped_column(BigInteger, index=True)
+
+
+class SendingPause(Base):
+    """At most one row: nobody's mail leaves at present, because the relay takes nobody's (outbox/pause.py)."""
+
+    __tablename__ = "sending_pause"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    reason: Mapped[str]
+    """One line, with the remedy."""
+    since: Mapped[datetime]
+    until: Mapped[datetime]
+    """When the relay is tried next."""
+    tries: Mapped[int]
+    """In vain, one after the other."""
+
+    __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
