@@ -227,7 +227,9 @@ def _plan_chunk(
             planned = np.setdiff1d(planned, served)
             _write(session, settings, locked, chosen, planned, now)
     slots = np.delete(locked.slot, served)
-    alone = carried.fold(session, settings, np.delete(locked.id, served), lambda each: due.moment(int(slots[each])), now)
+    alone = carried.fold(
+        session, settings, np.delete(locked.id, served), lambda each: due.moment(int(slots[each])), now
+    )
     _advance(session, locked, considered)
     return len(planned) + alone
 

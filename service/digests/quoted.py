@@ -2,16 +2,18 @@
 
 Each fragment ends at the beginning of a line: after a hard line break of the text, or after a soft one. So encoded
 fragments may be joined in any order, no line is longer than 76 characters, and the whole decodes to the joined texts.
+No line begins with a dot, so that SMTP has nothing to stuff (RFC 5321, 4.5.2).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 _UNSAFE = re.compile(rb"[^\x20-\x3c\x3e-\x7e]")
-# 75 characters and the soft break's "=": never between the three characters of an escape.
-_PIECE = re.compile(rb"[\x20-\x7e]{1,75}(?<!=)(?<!=.)")
+_LONGEST: Final = 75
+"""Characters before the "=" of a soft break."""
 _TABLE: Final = [b"=%02X" % byte for byte in range(256)]
 
 
@@ -32,6 +34,20 @@ def _line(line: bytes, *, goes_on: bool = False) -> bytes:
     safe = _UNSAFE.sub(lambda found: _TABLE[found[0][0]], line)
     if safe.endswith(b" ") and not goes_on:
         safe = safe[:-1] + b"=20"
-    if len(safe) > 75:
-        safe = b"=\r\n".join(_PIECE.findall(safe))
+    if safe.startswith(b"."):
+        safe = b"=2E" + safe[1:]
+    if len(safe) > _LONGEST:
+        safe = b"=\r\n".join(_pieces(safe))
     return safe + b"=\r\n" if goes_on else safe
+
+
+def _pieces(safe: bytes) -> Iterator[bytes]:
+    """Cut so that every piece fits a line: never between the three characters of an escape."""
+    while len(safe) > _LONGEST:
+        escape = safe.rfind(b"=", _LONGEST - 2, _LONGEST)
+        end = _LONGEST if escape < 0 else escape
+        yield safe[:end]
+        safe = safe[end:]
+        if safe.startswith(b"."):
+            safe = b"=2E" + safe[1:]
+    yield safe
