@@ -42,6 +42,24 @@ def numbers(sent: object) -> Ints:
     return elements["value"].astype(np.int64)
 
 
+def elements(sent: object, sizes: Ints, kind: str) -> NDArray[Any]:
+    """What many ``array_send`` one after the other hold, of arrays of such sizes without nulls; None is nothing.
+
+    ``kind`` is the elements' type, big-endian: ``>i8``, ``>i4`` or ``>i2``.
+    """
+    width = np.dtype(kind).itemsize
+    if not isinstance(sent, bytes) or not sizes.any():
+        return np.empty(0, np.int64)
+    # An array that holds something has its number and first index besides the three fields of every array; and each
+    # element its length. All of it is even, so it is read in words of 16 bits.
+    words = np.frombuffer(sent, np.uint16)
+    header, each = np.where(sizes > 0, 10, 6), (4 + width) // 2
+    first = np.cumsum(header + sizes * each) - sizes * each
+    place = np.repeat(first - each * (np.cumsum(sizes) - sizes), sizes) + each * np.arange(int(sizes.sum()))
+    parts = np.stack([words[place + 2 + part] for part in range(width // 2)], axis=1)
+    return parts.view(kind).ravel().astype(np.int64)
+
+
 def timestamps(microseconds: Ints) -> NDArray[Any]:
     """Microseconds of Unix time as a column of timestamptz."""
     return (microseconds - EPOCH).astype(">i8")

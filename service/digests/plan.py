@@ -126,8 +126,8 @@ def rest(database: Database, digest_id: int) -> list[int]:
         wants = candidates.interests(session, alone)
         liking = Tastes().of(session, alone, new)
         everything = np.array([len(new.papers.id) + 1], np.int64)
-        found = next(candidates.blocks(alone, wants, matches, new))[2]
-        ordered = new.papers.id[rank.choose(found, everything, new.papers.upvotes, liking).paper].tolist()
+        found = next(candidates.blocks(replace(alone, paper_limit=everything), wants, matches, new))[2]
+        ordered = new.papers.id[rank.choose(found.candidates, everything, new.papers.upvotes, liking).paper].tolist()
     brought = set(digest.paper_ids)
     return [paper for paper in ordered if paper not in brought]
 
@@ -176,9 +176,11 @@ def _choose(session: Session, locked: Due, matches: Matches, tastes: Tastes, now
     liking = tastes.of(session, locked, new)
     pool = trending.pool(session, new, now)
     parts, asides = [], []
-    for begin, end, found in candidates.blocks(locked, wants, matches, new):
+    whole = None if liking is None else np.isin(np.arange(len(locked)), liking.reader)
+    for begin, end, found in candidates.blocks(locked, wants, matches, new, whole):
         likeness = None if liking is None else liking.beginning_at(begin)
-        parts.append(rank.choose(found, locked.paper_limit[begin:end], new.papers.upvotes, likeness))
+        best = rank.choose(found.candidates, locked.paper_limit[begin:end], new.papers.upvotes, likeness)
+        parts.append(replace(best, matched=found.matched))
         asides.append(trending.unwanted(pool, found, parts[-1], new))
     chosen = rank.one_after_the_other(parts)
     return _Chosen(

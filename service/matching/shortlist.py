@@ -138,7 +138,7 @@ def shortlist(
             crowded[reader], first, size, _sizes(shared), _sizes(twice)[crowded], limits[crowded]
         )
     few = np.minimum(helpings[reader] + hidden, lists.start[row + 1] - lists.start[row])
-    interest, place = _positions(lists.start[row], few)
+    interest, place = positions(lists.start[row], few)
     paper = lists.best_paper[place]
     alone = ((mine ^ shared)[interest, paper >> 6] & _bit(paper)) != 0
     interest, place = interest[alone], place[alone]
@@ -213,7 +213,7 @@ def _members(lists: Lists, row: Ints, sets: Sets) -> tuple[Ints, Ints]:
     return np.concatenate(found), np.concatenate(positions)
 
 
-def _positions(start: Ints, count: Ints) -> tuple[Ints, Ints]:
+def positions(start: Ints, count: Ints) -> tuple[Ints, Ints]:
     """start[i], start[i] + 1, … ``count[i]`` of them, one i after the other; and the i of each."""
     which = np.repeat(np.arange(len(start)), count)
     before = np.cumsum(count) - count
