@@ -1,6 +1,7 @@
 """Columns of numbers in and out of PostgreSQL without a Python object for each (its binary forms, big-endian).
 
-Out: ``array_send(array_agg(column))`` is one value for a whole column. In: ``COPY … (FORMAT binary)``, composed here.
+Out: ``array_send(array_agg(column))`` is one value for a whole column. In: ``COPY … (FORMAT binary)``, composed here;
+and columns of numbers as parameters of a :func:`cursor`.
 See "Binary Format" under COPY in PostgreSQL's manual, and ``array_send`` in its source.
 """
 
@@ -13,6 +14,11 @@ from typing import Any, Final
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+from sqlalchemy.orm import Session
+
+from service.database.engine import raw
 
 Ints = NDArray[np.int64]
 
@@ -21,6 +27,7 @@ EPOCH: Final = 946_684_800_000_000
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
 _INT8_OID: Final = 20
+_INT8_ARRAY_OID: Final = 1016
 _KIND: Final = {20: ">i8", 23: ">i4", 21: ">i2"}
 """Types of integers by their oid."""
 
@@ -31,6 +38,27 @@ class Ragged:
 
     start: Ints
     values: Ints
+
+
+class _Column(Dumper):
+    """An array of integers as ``bigint[]``."""
+
+    format = Format.BINARY
+    oid = _INT8_ARRAY_OID
+
+    def dump(self, obj: Ints) -> bytes:
+        if not len(obj):
+            return np.array([0, 0, _INT8_OID], ">i4").tobytes()
+        elements = np.empty(len(obj), np.dtype([("length", ">i4"), ("value", ">i8")]))
+        elements["length"], elements["value"] = 8, obj
+        return np.array([1, 0, _INT8_OID, len(obj), 1], ">i4").tobytes() + elements.tobytes()
+
+
+def cursor(session: Session) -> psycopg.Cursor[tuple[Any, ...]]:
+    """A cursor to which numpy's arrays of integers are ``bigint[]``, and whose answers :func:`numbers` reads."""
+    opened = raw(session).cursor(binary=True)
+    opened.adapters.register_dumper(np.ndarray, _Column)
+    return opened
 
 
 def numbers(sent: object) -> Ints:

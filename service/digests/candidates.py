@@ -20,7 +20,6 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from service.database import Database, bulk
-from service.database.engine import raw
 from service.database.tables import Edition
 from service.matching import match
 from service.matching.shortlist import Lists, Shortlist, positions, shortlist
@@ -34,6 +33,7 @@ _KEPT_MATCHES: Final = 4_000_000
 _KEPT_WORDS: Final = 8_000_000
 """Of the same lists as sets: 100 MB."""
 _QUERY_BITS: Final = 40
+_QUERY_MASK: Final = (1 << _QUERY_BITS) - 1
 _INTERESTS: Final = """
     SELECT array_send(array_agg(reader_id)), array_send(array_agg(query_id)), array_send(array_agg(muted::int))
     FROM interest WHERE reader_id = ANY(%s::bigint[])
@@ -140,7 +140,7 @@ class Matches:
         return shelf.lists, shelf.row[np.searchsorted(shelf.key, wanted)][which]
 
     def _laid_out(self, wanted: Ints, new: Window) -> _Shelf:
-        last, query = wanted >> _QUERY_BITS, wanted & ((1 << _QUERY_BITS) - 1)
+        last, query = wanted >> _QUERY_BITS, wanted & _QUERY_MASK
         of, paper, places = [np.empty(0, np.int64)], [np.empty(0, np.int32)], [np.empty(0, np.uint8)]
         for edition_id in range(new.before + 1, new.newest + 1):
             new_to = np.flatnonzero(last < edition_id)
@@ -232,13 +232,14 @@ def editions(matches: Matches, before: int, newest: int) -> Window:
 
 def interests(session: Session, due: Due) -> Interests:
     """The interests of a chunk's readers."""
-    reader_ids, queries, muted = map(bulk.numbers, _rows(session, _INTERESTS, due.id.tolist())[0])
+    reader_ids, queries, muted = map(bulk.numbers, _rows(session, _INTERESTS, due.id)[0])
     by_id = np.argsort(due.id)
     reader = by_id[np.searchsorted(due.id[by_id], reader_ids)]
-    order = np.lexsort((queries, reader))
-    reader = reader[order]
+    packed = (((reader << _QUERY_BITS) | queries) << 1) | muted
+    packed.sort()
+    reader = packed >> (_QUERY_BITS + 1)
     first = np.searchsorted(reader, np.arange(len(due) + 1)).astype(np.int64)
-    return Interests(reader, queries[order], muted[order].astype(np.bool_), first)
+    return Interests(reader, (packed >> 1) & _QUERY_MASK, (packed & 1).astype(np.bool_), first)
 
 
 def blocks(
@@ -281,5 +282,5 @@ def _among(values: Ints, ordered: Ints) -> NDArray[np.bool_]:
 
 
 def _rows(session: Session, statement: str, value: Any) -> list[tuple[Any, ...]]:
-    with raw(session).cursor(binary=True) as cursor:
+    with bulk.cursor(session) as cursor:
         return cursor.execute(statement, (value,)).fetchall()

@@ -245,7 +245,7 @@ def _write(session: Session, settings: Settings, locked: Due, chosen: _Chosen, p
     """Step 4. Ids are drawn first, so that a digest and its delivery go in by COPY without a look in between."""
     if not len(planned):
         return
-    with raw(session).cursor(binary=True) as cursor:
+    with bulk.cursor(session) as cursor:
         draw = """
             SELECT array_send(array_agg(nextval(pg_get_serial_sequence('digest', 'id')))) FROM generate_series(1, %s)
         """
@@ -270,7 +270,6 @@ def _write(session: Session, settings: Settings, locked: Due, chosen: _Chosen, p
     patience = timedelta(hours=settings.deadline_hours)
     at_least = due.microseconds(now + patience / 4)
     deadlines = np.maximum(slots + patience // timedelta(microseconds=1), at_least)
-    message_ids = [each.encode() for each in rows.message_ids(settings.mail_domain, len(planned))]
     kind = DeliveryKind.DIGEST
     deliveries = bulk.fixed(
         [
@@ -280,7 +279,7 @@ def _write(session: Session, settings: Settings, locked: Due, chosen: _Chosen, p
             bulk.timestamps(deadlines),
             np.full(len(planned), rows.PRIORITY[kind], ">i2"),
             np.full(len(planned), kind.value.encode(), f"S{len(kind.value)}"),
-            np.array(message_ids, f"S{len(message_ids[0])}"),
+            rows.message_ids(settings.mail_domain, len(planned)),
         ]
     )
     bulk.copy(raw(session), _DIGESTS, digests)

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from service.database.bulk import Ragged, numbers
-from service.database.engine import raw
+from service.database import bulk
+from service.database.bulk import Ragged
 from service.database.tables import Edition, Paper
 from service.digests.candidates import Due, Interests, Ints, Matches, Window
 from service.matching import match, rank
@@ -106,10 +106,9 @@ def choose(
 def _sent(session: Session, pool: Pool, due: Due) -> NDArray[np.bool_]:
     """Reader × pool: what an earlier digest brought."""
     table = np.zeros((len(due), len(pool)), np.bool_)
-    ids = pool.id.tolist()
-    with raw(session).cursor(binary=True) as cursor:
-        row: tuple[Any, ...] = cursor.execute(_SENT, (due.id.tolist(), pool.since, ids, ids)).fetchall()[0]
-    who, papers = map(numbers, row)
+    with bulk.cursor(session) as cursor:
+        row = cursor.execute(_SENT, (due.id, pool.since, pool.id, pool.id)).fetchall()[0]
+    who, papers = map(bulk.numbers, row)
     by_id, by_paper = np.argsort(due.id), np.argsort(pool.id)
     reader = by_id[np.searchsorted(due.id[by_id], who)]
     table[reader, by_paper[np.searchsorted(pool.id[by_paper], papers)]] = True
