@@ -13,8 +13,10 @@ The steps for one chunk, all in one transaction, so that a crash at any point me
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import Final
 
 import numpy as np
@@ -43,6 +45,10 @@ _DELIVERIES: Final = """
 """
 
 
+_AT_ONCE: Final = 2
+"""Chunks in hand: one is chosen for while PostgreSQL writes the other."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlanReport:
     """What one run planned."""
@@ -68,21 +74,68 @@ def plan_due(
     """
     moment = now or datetime.now(UTC)
     match.match_pending(database, now=moment)
-    matches, tastes = Matches(database), Tastes()
-    readers = digests = last_id = 0
-    while True:
-        with database.transaction() as session:
-            locked = (
-                due.lock_all(session, settings, moment, last_id) if everyone else due.lock(session, settings, moment)
-            )
+    run = _Run(database, settings, moment, everyone, on_progress)
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="plan") as pool:
+        planners = [pool.submit(run.chunks) for _ in range(_AT_ONCE)]
+    for planner in planners:
+        planner.result()
+    return PlanReport(slot=moment if everyone else None, readers=run.readers, digests=run.digests)
+
+
+class _Run:
+    """One run of planning, by several planners at once: while PostgreSQL writes one chunk, another is chosen for."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        now: datetime,
+        everyone: bool,  # noqa: FBT001
+        on_progress: Callable[[int], None] | None,
+    ) -> None:
+        self.readers = self.digests = 0
+        self._database, self._settings, self._now = database, settings, now
+        self._everyone, self._on_progress = everyone, on_progress
+        self._matches, self._tastes = Matches(database), Tastes()
+        self._last_id = 0
+        self._failed = False
+        self._locking, self._choosing, self._counting = Lock(), Lock(), Lock()
+
+    def chunks(self) -> None:
+        """Plan one chunk after the other until nobody is left, or another planner of the run fails."""
+        try:
+            while self._chunk():
+                pass
+        except BaseException:
+            self._failed = True
+            raise
+
+    def _chunk(self) -> bool:
+        with self._database.transaction() as session:
+            with self._locking:
+                if self._failed:
+                    return False
+                locked = self._lock(session)
             if not len(locked):
-                break
-            digests += _plan_chunk(session, settings, locked, matches, tastes, moment)
-        readers += len(locked)
-        last_id = int(locked.id[-1])
-        if on_progress is not None:
-            on_progress(readers)
-    return PlanReport(slot=moment if everyone else None, readers=readers, digests=digests)
+                return False
+            # What was fetched for the whole run is in there, and the processor is one.
+            with self._choosing:
+                chosen = _choose(session, locked, self._matches, self._tastes, self._now)
+            digests = _keep(session, self._settings, locked, chosen, self._now)
+        with self._counting:
+            self.readers += len(locked)
+            self.digests += digests
+            if self._on_progress is not None:
+                self._on_progress(self.readers)
+        return True
+
+    def _lock(self, session: Session) -> Due:
+        if not self._everyone:
+            return due.lock(session, self._settings, self._now)
+        locked = due.lock_all(session, self._settings, self._now, self._last_id)
+        if len(locked):
+            self._last_id = int(locked.id[-1])
+        return locked
 
 
 def peek(database: Database, reader_id: int, *, now: datetime | None = None) -> Draft | None:
@@ -209,10 +262,8 @@ def _taken(column: Ragged, readers: Ints) -> Ragged:
 # ---- steps 4 and 5 ---------------------------------------------------------------------------------------------------
 
 
-def _plan_chunk(
-    session: Session, settings: Settings, locked: Due, matches: Matches, tastes: Tastes, now: datetime
-) -> int:
-    chosen = _choose(session, locked, matches, tastes, now)
+def _keep(session: Session, settings: Settings, locked: Due, chosen: _Chosen, now: datetime) -> int:
+    """Steps 4 and 5; how many digests."""
     planned = np.flatnonzero(np.diff(chosen.paper.start))
     considered = np.full(len(locked), chosen.new.newest, np.int64)
     if len(planned):
@@ -247,7 +298,8 @@ def _write(session: Session, settings: Settings, locked: Due, chosen: _Chosen, p
         return
     with bulk.cursor(session) as cursor:
         draw = """
-            SELECT array_send(array_agg(nextval(pg_get_serial_sequence('digest', 'id')))) FROM generate_series(1, %s)
+            WITH named AS MATERIALIZED (SELECT pg_get_serial_sequence('digest', 'id')::regclass AS sequence)
+            SELECT array_send(array_agg(nextval(sequence))) FROM named, generate_series(1, %s)
         """
         digest_ids = bulk.numbers(cursor.execute(draw, (len(planned),)).fetchall()[0][0])
     new, mine = chosen.new, chosen.of(planned)
