@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import psycopg
@@ -30,14 +30,17 @@ _INT8_OID: Final = 20
 _INT8_ARRAY_OID: Final = 1016
 _KIND: Final = {20: ">i8", 23: ">i4", 21: ">i2"}
 """Types of integers by their oid."""
+_OID: Final = {kind: oid for oid, kind in _KIND.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Ragged:
-    """A column of type ``bigint[]``: row i holds ``values[start[i]:start[i + 1]]``."""
+    """A column of type ``bigint[]`` or ``smallint[]``: row i holds ``values[start[i]:start[i + 1]]``."""
 
     start: Ints
-    values: Ints
+    values: NDArray[Any]
+    kind: Literal[">i8", ">i2"] = ">i8"
+    """The type of the elements."""
 
 
 class _Column(Dumper):
@@ -139,7 +142,12 @@ def _words(column: NDArray[Any] | Ragged) -> Ints | int:
     if not isinstance(column, Ragged):
         return 2 + column.dtype.itemsize // 2
     size = np.diff(column.start)
-    return np.where(size > 0, 12 + 6 * size, 8)
+    return np.where(size > 0, 12 + _element_words(column) * size, 8)
+
+
+def _element_words(column: Ragged) -> int:
+    """Its length and its value."""
+    return 2 + np.dtype(column.kind).itemsize // 2
 
 
 def _lay(words: NDArray[np.uint16], place: Ints, values: NDArray[Any]) -> None:
@@ -152,13 +160,14 @@ def _lay(words: NDArray[np.uint16], place: Ints, values: NDArray[Any]) -> None:
 def _lay_array(words: NDArray[np.uint16], place: Ints, column: Ragged) -> None:
     size = np.diff(column.start)
     filled = size > 0
+    each = _element_words(column)
     # Length; dimensions, no nulls, the type of the elements; then their number and the first index.
-    _lay(words, place, np.where(filled, 20 + 12 * size, 12).astype(">i4"))
+    _lay(words, place, np.where(filled, 20 + 2 * each * size, 12).astype(">i4"))
     _lay(words, place + 2, filled.astype(">i4"))
-    _lay(words, place + 6, np.full(len(size), _INT8_OID, ">i4"))
+    _lay(words, place + 6, np.full(len(size), _OID[column.kind], ">i4"))
     _lay(words, place[filled] + 8, size[filled].astype(">i4"))
     _lay(words, place[filled] + 10, np.ones(int(filled.sum()), ">i4"))
-    first = np.repeat(place + 12 - 6 * (column.start[:-1] - column.start[0]), size)
-    at = first + 6 * np.arange(len(first))
-    _lay(words, at, np.full(len(at), 8, ">i4"))
-    _lay(words, at + 2, column.values[column.start[0] : column.start[-1]].astype(">i8"))
+    first = np.repeat(place + 12 - each * (column.start[:-1] - column.start[0]), size)
+    at = first + each * np.arange(len(first))
+    _lay(words, at, np.full(len(at), np.dtype(column.kind).itemsize, ">i4"))
+    _lay(words, at + 2, column.values[column.start[0] : column.start[-1]].astype(column.kind))

@@ -77,8 +77,13 @@ def plan_due(
     run = _Run(database, settings, moment, everyone, on_progress)
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="plan") as pool:
         planners = [pool.submit(run.chunks) for _ in range(_AT_ONCE)]
-    for planner in planners:
-        planner.result()
+        try:
+            for planner in planners:
+                planner.result()
+        except BaseException:
+            # Interrupted, or one failed: the other finishes its chunk and no more.
+            run.stop()
+            raise
     return PlanReport(slot=moment if everyone else None, readers=run.readers, digests=run.digests)
 
 
@@ -98,22 +103,26 @@ class _Run:
         self._everyone, self._on_progress = everyone, on_progress
         self._matches, self._tastes = Matches(database), Tastes()
         self._last_id = 0
-        self._failed = False
+        self._stopped = False
         self._locking, self._choosing, self._counting = Lock(), Lock(), Lock()
 
     def chunks(self) -> None:
-        """Plan one chunk after the other until nobody is left, or another planner of the run fails."""
+        """Plan one chunk after the other until nobody is left, another planner of the run fails, or it is stopped."""
         try:
             while self._chunk():
                 pass
         except BaseException:
-            self._failed = True
+            self.stop()
             raise
+
+    def stop(self) -> None:
+        """Begin no other chunk."""
+        self._stopped = True
 
     def _chunk(self) -> bool:
         with self._database.transaction() as session:
             with self._locking:
-                if self._failed:
+                if self._stopped:
                     return False
                 locked = self._lock(session)
             if not len(locked):
