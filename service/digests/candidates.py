@@ -36,9 +36,10 @@ _QUERY_BITS: Final = 40
 _QUERY_MASK: Final = (1 << _QUERY_BITS) - 1
 _INTERESTS: Final = """
     SELECT array_send(array_agg(reader_id)), array_send(array_agg(query_id)), array_send(array_agg(muted::int))
-    FROM interest WHERE reader_id = ANY(%s::bigint[])
+    FROM unnest(%s::bigint[]) AS due (id)
+    CROSS JOIN LATERAL (SELECT reader_id, query_id, muted FROM interest WHERE reader_id = due.id OFFSET 0) AS theirs
 """
-"""Reads uq_interest_reader_id_query_id."""
+"""Reads uq_interest_reader_id_query_id, a reader at a time, though the planner would rather read the whole table."""
 _MATCHES: Final = """
     SELECT array_send(array_agg(query_id)), array_send(array_agg(cardinality(paper_ids))),
         string_agg(array_send(paper_ids), ''), string_agg(array_send(places), '')

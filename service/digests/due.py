@@ -29,10 +29,10 @@ _LOCKED: Final = "id, next_digest_at, paper_limit, last_edition_id, trending, di
 _DUE: Final = f"""
     WITH due AS MATERIALIZED (
         SELECT {_LOCKED} FROM reader WHERE state = 'active' AND next_digest_at <= %(now)s
-        ORDER BY next_digest_at, id LIMIT %(chunk)s FOR UPDATE SKIP LOCKED
+        ORDER BY next_digest_at LIMIT %(chunk)s FOR UPDATE SKIP LOCKED
     ) {_COLUMNS}
 """  # noqa: S608 (constants of this module)
-"""Reads ix_reader_due."""
+"""Reads ix_reader_due from its beginning; by nothing more than that index holds, or all due readers would be sorted."""
 _ALL: Final = f"""
     WITH due AS MATERIALIZED (
         SELECT {_LOCKED} FROM reader WHERE state = 'active' AND id > %(after)s
