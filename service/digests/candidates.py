@@ -151,7 +151,9 @@ class Matches:
             start = np.searchsorted(entries.query, query[new_to])
             which, place = positions(entries.start[start], entries.start[start + 1] - entries.start[start])
             of.append(new_to[which])
-            paper.append(np.searchsorted(new.papers.id, self.papers(edition_id).id).astype(np.int32)[entries.paper[place]])
+            paper.append(
+                np.searchsorted(new.papers.id, self.papers(edition_id).id).astype(np.int32)[entries.paper[place]]
+            )
             places.append(entries.places[place])
         list_of, found, where = np.concatenate(of), np.concatenate(paper), np.concatenate(places)
         if new.newest > new.before + 1:

@@ -43,7 +43,8 @@ _ADVANCE: Final = """
     UPDATE reader SET
         next_digest_at = moment.at,
         last_edition_id = greatest(reader.last_edition_id, advanced.last_edition_id)
-    FROM unnest(%(ids)s::bigint[], %(moments)s::bigint[], %(considered)s::bigint[]) AS advanced (id, moment, last_edition_id)
+    FROM unnest(%(ids)s::bigint[], %(moments)s::bigint[], %(considered)s::bigint[])
+        AS advanced (id, moment, last_edition_id)
     JOIN unnest(%(at)s::timestamptz[]) WITH ORDINALITY AS moment (at, number) ON moment.number = advanced.moment + 1
     WHERE reader.id = advanced.id
 """

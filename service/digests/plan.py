@@ -95,7 +95,7 @@ class _Run:
         database: Database,
         settings: Settings,
         now: datetime,
-        everyone: bool,  # noqa: FBT001
+        everyone: bool,
         on_progress: Callable[[int], None] | None,
     ) -> None:
         self.readers = self.digests = 0

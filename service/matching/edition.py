@@ -139,7 +139,7 @@ class EditionIndex:
                     key = words[0]
                 elif len(words) == 2:
                     key = f"{words[0]} {words[1]}"
-                elif all([f"{first} {second}" in self._somewhere for first, second in pairwise(words)]):
+                elif all(f"{first} {second}" in self._somewhere for first, second in pairwise(words)):
                     key = " ".join(words)
                 else:
                     return _NOTHING

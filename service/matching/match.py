@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
@@ -129,7 +130,7 @@ def _write(database: Database, edition_id: int, queries: Ints, found: Matched) -
             queries, paper_ids, places = queries[lacking], paper_ids[kept], places[kept]
             start = np.concatenate((np.zeros(1, np.int64), np.cumsum(np.diff(start)[lacking])))
         if len(queries):
-            columns = [
+            columns: list[NDArray[Any] | Ragged] = [
                 np.full(len(queries), edition_id, ">i4"),
                 queries.astype(">i8"),
                 Ragged(start, paper_ids),

@@ -1,4 +1,4 @@
-"""Of all that a reader's interests match, the few papers that may be chosen for them: exactly those. Pure (decision 014).
+"""Of all that a reader's interests match, the few papers that may be chosen for them. Pure (decision 025).
 
 A reader whose interests match a hundred papers gets twelve, and which twelve depends on few of the hundred. Ranking
 (``rank``) goes by these; leaving the others out changes no choice, no order and no reason:
@@ -121,12 +121,11 @@ def shortlist(
         np.bitwise_or.at(mutes, reader[muted], lists.sets[row[muted]])
         reader, slot, row = reader[~muted], slot[~muted], row[~muted]
     mine = lists.sets[row]
-    size = lists.start[row + 1] - lists.start[row]
-    hidden = 0
+    length = lists.start[row + 1] - lists.start[row]
+    size = length
     if mutes is not None:
         mine &= ~mutes[reader]
-        hidden, size = size, _sizes(mine)
-        hidden = hidden - size
+        size = _sizes(mine)
     first = np.searchsorted(reader, np.arange(readers + 1))
     once, twice = _unions(mine, first)
     matched = _sizes(once)
@@ -137,7 +136,8 @@ def shortlist(
         helpings[crowded] = _helpings(
             crowded[reader], first, size, _sizes(shared), _sizes(twice)[crowded], limits[crowded]
         )
-    few = np.minimum(helpings[reader] + hidden, lists.start[row + 1] - lists.start[row])
+    # Muted papers hold places in the order too.
+    few = np.minimum(helpings[reader] + length - size, length)
     interest, place = positions(lists.start[row], few)
     paper = lists.best_paper[place]
     alone = ((mine ^ shared)[interest, paper >> 6] & _bit(paper)) != 0
@@ -170,9 +170,7 @@ def _unions(mine: Sets, first: Ints) -> tuple[Sets, Sets]:
     return once, twice
 
 
-def _helpings(
-    crowded: NDArray[np.bool_], first: Ints, size: Ints, overlap: Ints, shared: Ints, limits: Ints
-) -> Ints:
+def _helpings(crowded: NDArray[np.bool_], first: Ints, size: Ints, overlap: Ints, shared: Ints, limits: Ints) -> Ints:
     """In how many helpings each crowded reader's limit is reached for certain.
 
     ``crowded`` says which interests are theirs, of which ``size`` papers match, ``overlap`` of them other interests
@@ -228,7 +226,8 @@ def _beginnings(values: Ints) -> Ints:
 
 
 def _sizes(sets: Sets) -> Ints:
-    return np.bitwise_count(sets).sum(axis=1, dtype=np.int64)
+    sizes: Ints = np.bitwise_count(sets).sum(axis=1, dtype=np.int64)
+    return sizes
 
 
 def _bit(paper: NDArray[np.int32] | Ints) -> Sets:

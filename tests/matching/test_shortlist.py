@@ -14,7 +14,14 @@ from service.matching.rank import Candidates, choose
 from service.matching.shortlist import Lists, shortlist
 
 PAPERS, QUERIES, READERS = 150, 12, 6
-PLACES = [Place.TITLE, Place.ABSTRACT, Place.TAG, Place.AUTHOR, Place.TITLE | Place.PHRASE, Place.TITLE | Place.ABSTRACT]
+PLACES = [
+    Place.TITLE,
+    Place.ABSTRACT,
+    Place.TAG,
+    Place.AUTHOR,
+    Place.TITLE | Place.PHRASE,
+    Place.TITLE | Place.ABSTRACT,
+]
 
 
 @st.composite
