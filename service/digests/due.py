@@ -103,9 +103,9 @@ def _turns(slots: Ints, timezones: list[str], hours: Ints, weekdays: Ints, now: 
 
     Readers of one schedule whose turn it is at one moment are many; the calendar is asked once for all of them.
     """
-    number: dict[str, int] = {}
-    zone = np.array([number.setdefault(each, len(number)) for each in timezones], np.int64)
-    names = list(number)
+    names = list(dict.fromkeys(timezones))
+    number = {name: at for at, name in enumerate(names)}
+    zone = np.fromiter(map(number.__getitem__, timezones), np.int64, len(timezones))
     at, slot = np.unique(slots, return_inverse=True)
     keys, which = np.unique((((slot << 16) | zone) << 16) | (hours << 8) | weekdays, return_inverse=True)
     turns = np.array(
