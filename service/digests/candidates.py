@@ -39,7 +39,7 @@ _INTERESTS: Final = """
     FROM unnest(%s::bigint[]) AS due (id)
     CROSS JOIN LATERAL (SELECT reader_id, query_id, muted FROM interest WHERE reader_id = due.id OFFSET 0) AS theirs
 """
-"""Reads uq_interest_reader_id_query_id alone, a reader at a time, though the planner would rather read the whole table."""
+"""Reads uq_interest_reader_id_query_id alone, a reader at a time: left to itself the planner reads the whole table."""
 _MATCHES: Final = """
     SELECT array_send(array_agg(query_id)), array_send(array_agg(cardinality(paper_ids))),
         string_agg(array_send(paper_ids), ''), string_agg(array_send(places), '')
