@@ -1,6 +1,7 @@
 """Columns of numbers in and out of PostgreSQL without a Python object for each (its binary forms, big-endian).
 
-Out: ``array_send(array_agg(column))`` is one value for a whole column. In: ``COPY … (FORMAT binary)``, composed here.
+Out: ``array_send(array_agg(column))`` is one value for a whole column. In: ``COPY … (FORMAT binary)``, composed here;
+and columns of numbers as parameters of a :func:`cursor`.
 See "Binary Format" under COPY in PostgreSQL's manual, and ``array_send`` in its source.
 """
 
@@ -8,11 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+from sqlalchemy.orm import Session
+
+from service.database.engine import raw
 
 Ints = NDArray[np.int64]
 
@@ -21,16 +27,41 @@ EPOCH: Final = 946_684_800_000_000
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
 _INT8_OID: Final = 20
+_INT8_ARRAY_OID: Final = 1016
 _KIND: Final = {20: ">i8", 23: ">i4", 21: ">i2"}
 """Types of integers by their oid."""
+_OID: Final = {kind: oid for oid, kind in _KIND.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Ragged:
-    """A column of type ``bigint[]``: row i holds ``values[start[i]:start[i + 1]]``."""
+    """A column of type ``bigint[]`` or ``smallint[]``: row i holds ``values[start[i]:start[i + 1]]``."""
 
     start: Ints
-    values: Ints
+    values: NDArray[Any]
+    kind: Literal[">i8", ">i2"] = ">i8"
+    """The type of the elements."""
+
+
+class _Column(Dumper):
+    """An array of integers as ``bigint[]``."""
+
+    format = Format.BINARY
+    oid = _INT8_ARRAY_OID
+
+    def dump(self, obj: Ints) -> bytes:
+        if not len(obj):
+            return np.array([0, 0, _INT8_OID], ">i4").tobytes()
+        elements = np.empty(len(obj), np.dtype([("length", ">i4"), ("value", ">i8")]))
+        elements["length"], elements["value"] = 8, obj
+        return np.array([1, 0, _INT8_OID, len(obj), 1], ">i4").tobytes() + elements.tobytes()
+
+
+def cursor(session: Session) -> psycopg.Cursor[tuple[Any, ...]]:
+    """A cursor to which numpy's arrays of integers are ``bigint[]``, and whose answers :func:`numbers` reads."""
+    opened = raw(session).cursor(binary=True)
+    opened.adapters.register_dumper(np.ndarray, _Column)
+    return opened
 
 
 def numbers(sent: object) -> Ints:
@@ -40,6 +71,24 @@ def numbers(sent: object) -> Ints:
     kind = _KIND[int.from_bytes(sent[8:12], "big")]
     elements = np.frombuffer(sent, np.dtype([("length", ">i4"), ("value", kind)]), offset=20)
     return elements["value"].astype(np.int64)
+
+
+def elements(sent: object, sizes: Ints, kind: str) -> NDArray[Any]:
+    """What many ``array_send`` one after the other hold, of arrays of such sizes without nulls; None is nothing.
+
+    ``kind`` is the elements' type, big-endian: ``>i8``, ``>i4`` or ``>i2``.
+    """
+    width = np.dtype(kind).itemsize
+    if not isinstance(sent, bytes) or not sizes.any():
+        return np.empty(0, np.int64)
+    # An array that holds something has its number and first index besides the three fields of every array; and each
+    # element its length. All of it is even, so it is read in words of 16 bits.
+    words = np.frombuffer(sent, np.uint16)
+    header, each = np.where(sizes > 0, 10, 6), (4 + width) // 2
+    first = np.cumsum(header + sizes * each) - sizes * each
+    place = np.repeat(first - each * (np.cumsum(sizes) - sizes), sizes) + each * np.arange(int(sizes.sum()))
+    parts = np.stack([words[place + 2 + part] for part in range(width // 2)], axis=1)
+    return parts.view(kind).ravel().astype(np.int64)
 
 
 def timestamps(microseconds: Ints) -> NDArray[Any]:
@@ -93,7 +142,12 @@ def _words(column: NDArray[Any] | Ragged) -> Ints | int:
     if not isinstance(column, Ragged):
         return 2 + column.dtype.itemsize // 2
     size = np.diff(column.start)
-    return np.where(size > 0, 12 + 6 * size, 8)
+    return np.where(size > 0, 12 + _element_words(column) * size, 8)
+
+
+def _element_words(column: Ragged) -> int:
+    """Its length and its value."""
+    return 2 + np.dtype(column.kind).itemsize // 2
 
 
 def _lay(words: NDArray[np.uint16], place: Ints, values: NDArray[Any]) -> None:
@@ -106,13 +160,14 @@ def _lay(words: NDArray[np.uint16], place: Ints, values: NDArray[Any]) -> None:
 def _lay_array(words: NDArray[np.uint16], place: Ints, column: Ragged) -> None:
     size = np.diff(column.start)
     filled = size > 0
+    each = _element_words(column)
     # Length; dimensions, no nulls, the type of the elements; then their number and the first index.
-    _lay(words, place, np.where(filled, 20 + 12 * size, 12).astype(">i4"))
+    _lay(words, place, np.where(filled, 20 + 2 * each * size, 12).astype(">i4"))
     _lay(words, place + 2, filled.astype(">i4"))
-    _lay(words, place + 6, np.full(len(size), _INT8_OID, ">i4"))
+    _lay(words, place + 6, np.full(len(size), _OID[column.kind], ">i4"))
     _lay(words, place[filled] + 8, size[filled].astype(">i4"))
     _lay(words, place[filled] + 10, np.ones(int(filled.sum()), ">i4"))
-    first = np.repeat(place + 12 - 6 * (column.start[:-1] - column.start[0]), size)
-    at = first + 6 * np.arange(len(first))
-    _lay(words, at, np.full(len(at), 8, ">i4"))
-    _lay(words, at + 2, column.values[column.start[0] : column.start[-1]].astype(">i8"))
+    first = np.repeat(place + 12 - each * (column.start[:-1] - column.start[0]), size)
+    at = first + each * np.arange(len(first))
+    _lay(words, at, np.full(len(at), np.dtype(column.kind).itemsize, ">i4"))
+    _lay(words, at + 2, column.values[column.start[0] : column.start[-1]].astype(column.kind))

@@ -1,8 +1,9 @@
 """What each due reader could get: interests joined with the matches of the editions they have not considered.
 
 In arrays from end to end: an edition's matches are fetched once per run, the interests of a chunk in one statement, and
-the join is a repetition of positions. A chunk is joined and ranked a block of readers at a time, so that memory is
-bounded by the editions that are new and by the block, however much its readers' interests match.
+what a query matches since a reader's last edition is laid out once for all who follow it. Of that, each reader keeps
+what may be chosen for them (``matching.shortlist``), a block of readers at a time, so that memory is bounded by the
+editions that are new and by the block, however much its readers' interests match.
 """
 
 from __future__ import annotations
@@ -19,21 +20,30 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from service.database import Database, bulk
-from service.database.engine import raw
 from service.database.tables import Edition
-from service.matching import match, rank
+from service.matching import match
+from service.matching.shortlist import Lists, Shortlist, positions, shortlist
 
 Ints = NDArray[np.int64]
 
-_BLOCK: Final = 100_000
-"""Matches joined at a time. The arrays of so many stay in a processor's cache: 1.7 times faster than two million."""
+_BLOCK: Final = 250_000
+"""Matches, and words of sets of papers, gone through at a time: the arrays of so many stay in a processor's cache."""
+_KEPT_MATCHES: Final = 4_000_000
+"""Of lists kept from chunk to chunk: 40 MB."""
+_KEPT_WORDS: Final = 8_000_000
+"""Of the same lists as sets: 100 MB."""
+_QUERY_BITS: Final = 40
+_QUERY_MASK: Final = (1 << _QUERY_BITS) - 1
 _INTERESTS: Final = """
     SELECT array_send(array_agg(reader_id)), array_send(array_agg(query_id)), array_send(array_agg(muted::int))
-    FROM interest WHERE reader_id = ANY(%s::bigint[])
+    FROM unnest(%s::bigint[]) AS due (id)
+    CROSS JOIN LATERAL (SELECT reader_id, query_id, muted FROM interest WHERE reader_id = due.id OFFSET 0) AS theirs
 """
-"""Reads uq_interest_reader_id_query_id."""
+"""Reads uq_interest_reader_id_query_id alone, a reader at a time: left to itself the planner reads the whole table."""
 _MATCHES: Final = """
-    SELECT query_id, array_send(paper_ids), array_send(places) FROM match WHERE edition_id = %s ORDER BY query_id
+    SELECT array_send(array_agg(query_id)), array_send(array_agg(cardinality(paper_ids))),
+        string_agg(array_send(paper_ids), ''), string_agg(array_send(places), '')
+    FROM (SELECT query_id, paper_ids, places FROM match WHERE edition_id = %s ORDER BY query_id) AS found
 """
 _PAPERS: Final = """
     SELECT array_send(array_agg(id ORDER BY id)), array_send(array_agg(coalesce(upvotes, 0) ORDER BY id))
@@ -82,6 +92,7 @@ class Matches:
     database: Database
     _entries: dict[int, Entries] = field(default_factory=dict)
     _papers: dict[int, Papers] = field(default_factory=dict)
+    _shelf: _Shelf | None = None
 
     def papers(self, edition_id: int) -> Papers:
         if edition_id not in self._papers:
@@ -95,7 +106,7 @@ class Matches:
         entries = self._entries.get(edition_id)
         if entries is None:
             entries = self._entries[edition_id] = self._fetch(edition_id)
-        lacking = np.setdiff1d(query_ids, entries.query)
+        lacking = np.unique(query_ids[~_among(query_ids, entries.query)])
         if len(lacking):
             match.fill(self.database, edition_id, lacking.tolist())
             entries = self._entries[edition_id] = self._fetch(edition_id)
@@ -103,16 +114,83 @@ class Matches:
 
     def _fetch(self, edition_id: int) -> Entries:
         with self.database.transaction() as session:
-            rows = _rows(session, _MATCHES, edition_id)
-        papers = [bulk.numbers(sent) for _, sent, _ in rows]
-        places = [bulk.numbers(sent) for _, _, sent in rows]
-        none = np.empty(0, np.int64)
+            queries, sizes, papers, places = _rows(session, _MATCHES, edition_id)[0]
+        size = bulk.numbers(sizes)
         return Entries(
-            query=np.array([query_id for query_id, _, _ in rows], np.int64),
-            start=np.concatenate(([0], np.cumsum([len(each) for each in papers], dtype=np.int64))),
-            paper=np.searchsorted(self.papers(edition_id).id, np.concatenate([none, *papers])).astype(np.int32),
-            places=np.concatenate([none, *places]).astype(np.uint8),
+            query=bulk.numbers(queries),
+            start=np.concatenate((np.zeros(1, np.int64), np.cumsum(size))),
+            paper=np.searchsorted(self.papers(edition_id).id, bulk.elements(papers, size, ">i8")).astype(np.int32),
+            places=bulk.elements(places, size, ">i2").astype(np.uint8),
         )
+
+    def lists(self, new: Window, last_edition_id: Ints, query: Ints) -> tuple[Lists, Ints]:
+        """What each of the queries matches in the window after the edition named beside it, and which list that is.
+
+        List 0 is empty, and the only empty one. What was laid out for one chunk serves the next.
+        """
+        wanted, which = np.unique((last_edition_id << _QUERY_BITS) | query, return_inverse=True)
+        shelf = self._shelf
+        if shelf is None or (shelf.before, shelf.newest) != (new.before, new.newest):
+            shelf = _Shelf.empty(new)
+        lacking = wanted[~_among(wanted, shelf.key)]
+        if len(lacking):
+            shelf = shelf.and_that(self._laid_out(lacking, new))
+            if shelf.full():
+                shelf = _Shelf.empty(new).and_that(self._laid_out(wanted, new))
+            self._shelf = shelf
+        return shelf.lists, shelf.row[np.searchsorted(shelf.key, wanted)][which]
+
+    def _laid_out(self, wanted: Ints, new: Window) -> _Shelf:
+        last, query = wanted >> _QUERY_BITS, wanted & _QUERY_MASK
+        of, paper, places = [np.empty(0, np.int64)], [np.empty(0, np.int32)], [np.empty(0, np.uint8)]
+        for edition_id in range(new.before + 1, new.newest + 1):
+            new_to = np.flatnonzero(last < edition_id)
+            if not len(new_to):
+                continue
+            entries = self.of(edition_id, query[new_to])
+            start = np.searchsorted(entries.query, query[new_to])
+            which, place = positions(entries.start[start], entries.start[start + 1] - entries.start[start])
+            of.append(new_to[which])
+            paper.append(
+                np.searchsorted(new.papers.id, self.papers(edition_id).id).astype(np.int32)[entries.paper[place]]
+            )
+            places.append(entries.places[place])
+        list_of, found, where = np.concatenate(of), np.concatenate(paper), np.concatenate(places)
+        if new.newest > new.before + 1:
+            order = np.lexsort((found, list_of))
+            list_of, found, where = list_of[order], found[order], where[order]
+        size = np.bincount(list_of, minlength=len(wanted))
+        filled = size > 0
+        start = np.concatenate((np.zeros(1, np.int64), np.cumsum(size[filled])))
+        lists = Lists.of(start, found, where, new.papers.upvotes)
+        return _Shelf(new.before, new.newest, wanted, np.where(filled, np.cumsum(filled), 0) - 1, lists)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """Lists kept for a window: that of ``key[i]`` (last edition and query) is ``row[i]``. Keys ascend."""
+
+    before: int
+    newest: int
+    key: Ints
+    row: Ints
+    lists: Lists
+
+    @classmethod
+    def empty(cls, new: Window) -> _Shelf:
+        none = np.empty(0, np.int64)
+        nothing = Lists.of(np.zeros(2, np.int64), none.astype(np.int32), none.astype(np.uint8), new.papers.upvotes)
+        return cls(new.before, new.newest, none, none, nothing)
+
+    def and_that(self, other: _Shelf) -> _Shelf:
+        """``other`` calls an empty list -1."""
+        key = np.concatenate((self.key, other.key))
+        row = np.concatenate((self.row, np.where(other.row < 0, 0, other.row + len(self.lists))))
+        order = np.argsort(key)
+        return _Shelf(self.before, self.newest, key[order], row[order], self.lists.and_those(other.lists))
+
+    def full(self) -> bool:
+        return len(self.lists.paper) > _KEPT_MATCHES or self.lists.sets.size > _KEPT_WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,59 +235,55 @@ def editions(matches: Matches, before: int, newest: int) -> Window:
 
 def interests(session: Session, due: Due) -> Interests:
     """The interests of a chunk's readers."""
-    reader_ids, queries, muted = map(bulk.numbers, _rows(session, _INTERESTS, due.id.tolist())[0])
+    reader_ids, queries, muted = map(bulk.numbers, _rows(session, _INTERESTS, due.id)[0])
     by_id = np.argsort(due.id)
     reader = by_id[np.searchsorted(due.id[by_id], reader_ids)]
-    order = np.lexsort((queries, reader))
-    reader = reader[order]
+    packed = (((reader << _QUERY_BITS) | queries) << 1) | muted
+    packed.sort()
+    reader = packed >> (_QUERY_BITS + 1)
     first = np.searchsorted(reader, np.arange(len(due) + 1)).astype(np.int64)
-    return Interests(reader, queries[order], muted[order].astype(np.bool_), first)
+    return Interests(reader, (packed >> 1) & _QUERY_MASK, (packed & 1).astype(np.bool_), first)
 
 
-def blocks(due: Due, wants: Interests, matches: Matches, new: Window) -> Iterator[tuple[int, int, rank.Candidates]]:
-    """Each (reader, interest, paper) in editions the reader has not considered, a block of readers at a time.
+def blocks(
+    due: Due, wants: Interests, matches: Matches, new: Window, whole: NDArray[np.bool_] | None = None
+) -> Iterator[tuple[int, int, Shortlist]]:
+    """What may be chosen for each reader from the editions they have not considered, a block of readers at a time.
 
-    A block is its first reader, the reader after its last, and what they could get; positions of readers count from the
-    block's first.
+    A block is its first reader, the reader after its last, and their shortlist; its readers are counted from the first.
+    ``whole`` marks readers for whom nothing is to be left off.
     """
+    last = np.maximum(due.last_edition_id, new.before)[wants.reader]
+    lists, row = matches.lists(new, last, wants.query)
     slot = np.arange(len(wants.reader)) - wants.first[wants.reader]
-    joins = []
-    weight = np.zeros(len(due) + 1, np.int64)
-    for edition_id in range(new.before + 1, new.newest + 1):
-        interest = np.flatnonzero(due.last_edition_id[wants.reader] < edition_id)
-        if len(interest):
-            entries = matches.of(edition_id, np.unique(wants.query[interest]))
-            row = np.searchsorted(entries.query, wants.query[interest])
-            start = entries.start[row]
-            count = entries.start[row + 1] - start
-            weight[1:] += np.bincount(wants.reader[interest], weights=count, minlength=len(due)).astype(np.int64)
-            whole = np.searchsorted(new.papers.id, matches.papers(edition_id).id)
-            joins.append((interest, start, count, entries, whole))
-    total = np.cumsum(weight)
+    filled = np.flatnonzero(row)
+    reader, slot, row, muted = wants.reader[filled], slot[filled], row[filled], wants.muted[filled]
+    first = np.searchsorted(reader, np.arange(len(due) + 1))
+    weight = np.concatenate((np.zeros(1, np.int64), np.cumsum(np.diff(lists.start)[row] + lists.sets.shape[1])))
+    total = weight[first]
     edges = [0]
     while edges[-1] < len(due):
         following = int(np.searchsorted(total, total[edges[-1]] + _BLOCK, side="right")) - 1
         edges.append(min(max(following, edges[-1] + 1), len(due)))
     for begin, end in pairwise(edges):
-        parts = []
-        for interest, start, count, entries, whole in joins:
-            here = slice(*np.searchsorted(wants.reader[interest], (begin, end)).tolist())
-            which, starts, counts = interest[here], start[here], count[here]
-            # The positions start[i], start[i] + 1, … of every interest, one after the other.
-            before = np.cumsum(counts) - counts
-            place = np.arange(int(counts.sum())) + np.repeat(starts - before, counts)
-            parts.append(
-                rank.Candidates(
-                    reader=np.repeat(wants.reader[which] - begin, counts),
-                    slot=np.repeat(slot[which], counts),
-                    paper=whole[entries.paper[place]],
-                    places=entries.places[place],
-                    muted=np.repeat(wants.muted[which], counts),
-                )
-            )
-        yield begin, end, rank.joined(parts)
+        here = slice(int(first[begin]), int(first[end]))
+        limits = due.paper_limit[begin:end]
+        everything = None if whole is None else whole[begin:end]
+        yield (
+            begin,
+            end,
+            shortlist(lists, reader[here] - begin, slot[here], row[here], muted[here], limits, everything),
+        )
+
+
+def _among(values: Ints, ordered: Ints) -> NDArray[np.bool_]:
+    """For each of the values whether it is one of those, which ascend."""
+    if not len(ordered):
+        return np.zeros(len(values), np.bool_)
+    among: NDArray[np.bool_] = ordered[np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)] == values
+    return among
 
 
 def _rows(session: Session, statement: str, value: Any) -> list[tuple[Any, ...]]:
-    with raw(session).cursor(binary=True) as cursor:
+    with bulk.cursor(session) as cursor:
         return cursor.execute(statement, (value,)).fetchall()

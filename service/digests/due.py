@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -11,8 +10,6 @@ import structlog
 from sqlalchemy.orm import Session
 
 from service.database import bulk
-from service.database.arrays import integers
-from service.database.engine import raw
 from service.digests.candidates import Due, Ints
 from service.settings import Settings
 from service.subscribers import schedule
@@ -32,10 +29,10 @@ _LOCKED: Final = "id, next_digest_at, paper_limit, last_edition_id, trending, di
 _DUE: Final = f"""
     WITH due AS MATERIALIZED (
         SELECT {_LOCKED} FROM reader WHERE state = 'active' AND next_digest_at <= %(now)s
-        ORDER BY next_digest_at, id LIMIT %(chunk)s FOR UPDATE SKIP LOCKED
+        ORDER BY next_digest_at LIMIT %(chunk)s FOR UPDATE SKIP LOCKED
     ) {_COLUMNS}
 """  # noqa: S608 (constants of this module)
-"""Reads ix_reader_due."""
+"""Reads ix_reader_due from its beginning; by nothing more than that index holds, or all due readers would be sorted."""
 _ALL: Final = f"""
     WITH due AS MATERIALIZED (
         SELECT {_LOCKED} FROM reader WHERE state = 'active' AND id > %(after)s
@@ -46,7 +43,8 @@ _ADVANCE: Final = """
     UPDATE reader SET
         next_digest_at = moment.at,
         last_edition_id = greatest(reader.last_edition_id, advanced.last_edition_id)
-    FROM unnest(%(ids)s::bigint[], %(moments)s::int[], %(considered)s::int[]) AS advanced (id, moment, last_edition_id)
+    FROM unnest(%(ids)s::bigint[], %(moments)s::bigint[], %(considered)s::bigint[])
+        AS advanced (id, moment, last_edition_id)
     JOIN unnest(%(at)s::timestamptz[]) WITH ORDINALITY AS moment (at, number) ON moment.number = advanced.moment + 1
     WHERE reader.id = advanced.id
 """
@@ -69,12 +67,13 @@ def advance(session: Session, due: Due, considered: Ints) -> None:
     """Give each reader their next slot. ``considered``: for each the newest edition that has been looked through."""
     moments, which = np.unique(due.next_digest_at, return_inverse=True)
     values = {
-        "ids": integers(due.id.tolist()),
-        "moments": integers(which.tolist()),
-        "considered": integers(considered.tolist()),
+        "ids": due.id,
+        "moments": which,
+        "considered": considered,
         "at": [moment(each) for each in moments.tolist()],
     }
-    raw(session).execute(_ADVANCE, values)
+    with bulk.cursor(session) as cursor:
+        cursor.execute(_ADVANCE, values)
 
 
 def moment(microseconds: int) -> datetime:
@@ -88,19 +87,35 @@ def microseconds(moment: datetime) -> int:
 
 
 def _fetched(session: Session, statement: str, values: dict[str, Any], now: datetime, *, everyone: bool = False) -> Due:
-    with raw(session).cursor(binary=True) as cursor:
-        row: Sequence[Any] = cursor.execute(statement, values).fetchall()[0]
+    with bulk.cursor(session) as cursor:
+        row = cursor.execute(statement, values).fetchall()[0]
     ids, slots, limits, editions, trending, hours, weekdays = map(bulk.numbers, row[:7])
     following = slots
     if everyone:
         slots = np.full(len(ids), microseconds(now), np.int64)
     elif len(ids):
-        # Readers of one schedule whose turn it is at one moment are many; the calendar is asked once for all of them.
-        keys = list(zip(slots.tolist(), row[7].split("\n"), hours.tolist(), weekdays.tolist(), strict=True))
-        answers = {key: _turn(*key, now) for key in dict.fromkeys(keys)}
-        turns = np.array([answers[key] for key in keys], np.int64)
-        slots, following = turns[:, 0], turns[:, 1]
+        slots, following = _turns(slots, row[7].split("\n"), hours, weekdays, now)
     return Due(ids, slots, following, limits, editions, trending.astype(np.bool_))
+
+
+def _turns(slots: Ints, timezones: list[str], hours: Ints, weekdays: Ints, now: datetime) -> tuple[Ints, Ints]:
+    """As :func:`_turn`, for each reader.
+
+    Readers of one schedule whose turn it is at one moment are many; the calendar is asked once for all of them.
+    """
+    names = list(dict.fromkeys(timezones))
+    number = {name: at for at, name in enumerate(names)}
+    zone = np.fromiter(map(number.__getitem__, timezones), np.int64, len(timezones))
+    at, slot = np.unique(slots, return_inverse=True)
+    keys, which = np.unique((((slot << 16) | zone) << 16) | (hours << 8) | weekdays, return_inverse=True)
+    turns = np.array(
+        [
+            _turn(int(at[key >> 32]), names[(key >> 16) & 0xFFFF], (key >> 8) & 0xFF, key & 0xFF, now)
+            for key in keys.tolist()
+        ],
+        np.int64,
+    )
+    return turns[which, 0], turns[which, 1]
 
 
 def _turn(slot_at: int, timezone: str, hour: int, weekdays: int, now: datetime) -> tuple[int, int]:

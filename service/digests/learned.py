@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from service.database import bulk
-from service.database.engine import raw
 from service.database.tables import Paper
 from service.digests.candidates import Due, Ints, Papers, Window
 from service.matching import likeness
 from service.matching.likeness import Background, Liking, Vectors
 from service.subscribers import feedback
 
+_SPOKE: Final = "SELECT array_send(array_agg(DISTINCT reader_id)) FROM feedback WHERE reader_id = ANY(%s::bigint[])"
 _SAID: Final = """
     SELECT array_send(array_agg(reader_id)), array_send(array_agg(paper_id)), array_send(array_agg(liked::int))
     FROM unnest(%s::bigint[]) AS due (id)
@@ -24,7 +24,7 @@ _SAID: Final = """
         LIMIT %s
     ) AS said
 """
-"""Reads pk_feedback, a reader at a time: few of them say anything."""
+"""Both read pk_feedback; this one a reader at a time: few of them say anything."""
 _READ: Final = 2_000
 
 
@@ -38,11 +38,12 @@ class Tastes:
 
     def of(self, session: Session, due: Due, new: Window) -> Liking | None:
         """None where no reader of the chunk said anything: then ranking has nothing to ask."""
-        with raw(session).cursor(binary=True) as cursor:
-            row: tuple[Any, ...] = cursor.execute(_SAID, (due.id.tolist(), feedback.MOST_LEARNED)).fetchall()[0]
+        with bulk.cursor(session) as cursor:
+            spoke = bulk.numbers(cursor.execute(_SPOKE, (due.id,)).fetchall()[0][0])
+            if not len(spoke):
+                return None
+            row = cursor.execute(_SAID, (spoke, feedback.MOST_LEARNED)).fetchall()[0]
         who, papers, liked = map(bulk.numbers, row)
-        if not len(who):
-            return None
         self._read(session, new)
         by_id = np.argsort(due.id)
         reader, owner = np.unique(by_id[np.searchsorted(due.id[by_id], who)], return_inverse=True)

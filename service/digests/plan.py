@@ -14,8 +14,10 @@ The steps for one chunk, all in one transaction, so that a crash at any point me
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import Final
 
 import numpy as np
@@ -44,6 +46,10 @@ _DELIVERIES: Final = """
 """
 
 
+_AT_ONCE: Final = 2
+"""Chunks in hand: one is chosen for while PostgreSQL writes the other."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlanReport:
     """What one run planned."""
@@ -69,21 +75,77 @@ def plan_due(
     """
     moment = now or datetime.now(UTC)
     match.match_pending(database, now=moment)
-    matches, tastes = Matches(database), Tastes()
-    readers = digests = last_id = 0
-    while True:
-        with database.transaction() as session:
-            locked = (
-                due.lock_all(session, settings, moment, last_id) if everyone else due.lock(session, settings, moment)
-            )
+    run = _Run(database, settings, moment, everyone, on_progress)
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="plan") as pool:
+        planners = [pool.submit(run.chunks) for _ in range(_AT_ONCE)]
+        try:
+            for planner in planners:
+                planner.result()
+        except BaseException:
+            # Interrupted, or one failed: the other finishes its chunk and no more.
+            run.stop()
+            raise
+    return PlanReport(slot=moment if everyone else None, readers=run.readers, digests=run.digests)
+
+
+class _Run:
+    """One run of planning, by several planners at once: while PostgreSQL writes one chunk, another is chosen for."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        now: datetime,
+        everyone: bool,
+        on_progress: Callable[[int], None] | None,
+    ) -> None:
+        self.readers = self.digests = 0
+        self._database, self._settings, self._now = database, settings, now
+        self._everyone, self._on_progress = everyone, on_progress
+        self._matches, self._tastes = Matches(database), Tastes()
+        self._last_id = 0
+        self._stopped = False
+        self._locking, self._choosing, self._counting = Lock(), Lock(), Lock()
+
+    def chunks(self) -> None:
+        """Plan one chunk after the other until nobody is left, another planner of the run fails, or it is stopped."""
+        try:
+            while self._chunk():
+                pass
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Begin no other chunk."""
+        self._stopped = True
+
+    def _chunk(self) -> bool:
+        with self._database.transaction() as session:
+            with self._locking:
+                if self._stopped:
+                    return False
+                locked = self._lock(session)
             if not len(locked):
-                break
-            digests += _plan_chunk(session, settings, locked, matches, tastes, moment)
-        readers += len(locked)
-        last_id = int(locked.id[-1])
-        if on_progress is not None:
-            on_progress(readers)
-    return PlanReport(slot=moment if everyone else None, readers=readers, digests=digests)
+                return False
+            # What was fetched for the whole run is in there, and the processor is one.
+            with self._choosing:
+                chosen = _choose(session, locked, self._matches, self._tastes, self._now)
+            digests = _keep(session, self._settings, locked, chosen, self._now)
+        with self._counting:
+            self.readers += len(locked)
+            self.digests += digests
+            if self._on_progress is not None:
+                self._on_progress(self.readers)
+        return True
+
+    def _lock(self, session: Session) -> Due:
+        if not self._everyone:
+            return due.lock(session, self._settings, self._now)
+        locked = due.lock_all(session, self._settings, self._now, self._last_id)
+        if len(locked):
+            self._last_id = int(locked.id[-1])
+        return locked
 
 
 def peek(database: Database, reader_id: int, *, now: datetime | None = None) -> Draft | None:
@@ -127,8 +189,8 @@ def rest(database: Database, digest_id: int) -> list[int]:
         wants = candidates.interests(session, alone)
         liking = Tastes().of(session, alone, new)
         everything = np.array([len(new.papers.id) + 1], np.int64)
-        found = next(candidates.blocks(alone, wants, matches, new))[2]
-        ordered = new.papers.id[rank.choose(found, everything, new.papers.upvotes, liking).paper].tolist()
+        found = next(candidates.blocks(replace(alone, paper_limit=everything), wants, matches, new))[2]
+        ordered = new.papers.id[rank.choose(found.candidates, everything, new.papers.upvotes, liking).paper].tolist()
     brought = set(digest.paper_ids)
     return [paper for paper in ordered if paper not in brought]
 
@@ -177,9 +239,11 @@ def _choose(session: Session, locked: Due, matches: Matches, tastes: Tastes, now
     liking = tastes.of(session, locked, new)
     pool = trending.pool(session, new, now)
     parts, asides = [], []
-    for begin, end, found in candidates.blocks(locked, wants, matches, new):
+    whole = None if liking is None else np.isin(np.arange(len(locked)), liking.reader)
+    for begin, end, found in candidates.blocks(locked, wants, matches, new, whole):
         likeness = None if liking is None else liking.beginning_at(begin)
-        parts.append(rank.choose(found, locked.paper_limit[begin:end], new.papers.upvotes, likeness))
+        best = rank.choose(found.candidates, locked.paper_limit[begin:end], new.papers.upvotes, likeness)
+        parts.append(replace(best, matched=found.matched))
         asides.append(trending.unwanted(pool, found, parts[-1], new))
     chosen = rank.one_after_the_other(parts)
     return _Chosen(
@@ -208,10 +272,8 @@ def _taken(column: Ragged, readers: Ints) -> Ragged:
 # ---- steps 4 and 5 ---------------------------------------------------------------------------------------------------
 
 
-def _plan_chunk(
-    session: Session, settings: Settings, locked: Due, matches: Matches, tastes: Tastes, now: datetime
-) -> int:
-    chosen = _choose(session, locked, matches, tastes, now)
+def _keep(session: Session, settings: Settings, locked: Due, chosen: _Chosen, now: datetime) -> int:
+    """Steps 4 and 5; how many digests."""
     planned = np.flatnonzero(np.diff(chosen.paper.start))
     considered = np.full(len(locked), chosen.new.newest, np.int64)
     served = np.empty(0, np.int64)
@@ -249,9 +311,10 @@ def _write(session: Session, settings: Settings, locked: Due, chosen: _Chosen, p
     """Step 4. Ids are drawn first, so that a digest and its delivery go in by COPY without a look in between."""
     if not len(planned):
         return
-    with raw(session).cursor(binary=True) as cursor:
+    with bulk.cursor(session) as cursor:
         draw = """
-            SELECT array_send(array_agg(nextval(pg_get_serial_sequence('digest', 'id')))) FROM generate_series(1, %s)
+            WITH named AS MATERIALIZED (SELECT pg_get_serial_sequence('digest', 'id')::regclass AS sequence)
+            SELECT array_send(array_agg(nextval(sequence))) FROM named, generate_series(1, %s)
         """
         digest_ids = bulk.numbers(cursor.execute(draw, (len(planned),)).fetchall()[0][0])
     new, mine = chosen.new, chosen.of(planned)
@@ -274,7 +337,6 @@ def _write(session: Session, settings: Settings, locked: Due, chosen: _Chosen, p
     patience = timedelta(hours=settings.deadline_hours)
     at_least = due.microseconds(now + patience / 4)
     deadlines = np.maximum(slots + patience // timedelta(microseconds=1), at_least)
-    message_ids = [each.encode() for each in rows.message_ids(settings.mail_domain, len(planned))]
     kind = DeliveryKind.DIGEST
     deliveries = bulk.fixed(
         [
@@ -284,7 +346,7 @@ def _write(session: Session, settings: Settings, locked: Due, chosen: _Chosen, p
             bulk.timestamps(deadlines),
             np.full(len(planned), rows.PRIORITY[kind], ">i2"),
             np.full(len(planned), kind.value.encode(), f"S{len(kind.value)}"),
-            np.array(message_ids, f"S{len(message_ids[0])}"),
+            rows.message_ids(settings.mail_domain, len(planned)),
         ]
     )
     bulk.copy(raw(session), _DIGESTS, digests)

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from service.database.bulk import Ragged, numbers
-from service.database.engine import raw
+from service.database import bulk
+from service.database.bulk import Ragged
 from service.database.tables import Edition, Paper
 from service.digests.candidates import Due, Interests, Ints, Matches, Window
 from service.matching import match, rank
+from service.matching.shortlist import Shortlist
 
 MOST: Final = 3
 """In one digest."""
@@ -71,17 +72,20 @@ def pool(session: Session, new: Window, now: datetime) -> Pool:
     )
 
 
-def unwanted(pool: Pool, found: rank.Candidates, chosen: rank.Chosen, new: Window) -> NDArray[np.bool_]:
+def unwanted(pool: Pool, found: Shortlist, chosen: rank.Chosen, new: Window) -> NDArray[np.bool_]:
     """Reader × pool: what this digest brings already, or an interest mutes. Readers of one block."""
     table = np.zeros((len(chosen.matched), len(pool)), np.bool_)
-    column = np.full(len(new.papers.id) + 1, -1, np.int64)
     at = np.searchsorted(new.papers.id, pool.id)
-    there = new.papers.id[np.minimum(at, max(len(new.papers.id) - 1, 0))] == pool.id if len(new.papers.id) else at < 0
-    column[at[there]] = np.flatnonzero(there)
+    there = np.flatnonzero(at < len(new.papers.id))
+    there = there[new.papers.id[at[there]] == pool.id[there]]
+    if not len(there):
+        return table
+    table[:, there] = found.mutes(at[there])
+    column = np.full(len(new.papers.id), -1, np.int64)
+    column[at[there]] = there
     reader = np.repeat(np.arange(len(chosen.matched)), np.diff(chosen.start))
-    for readers, papers in ((reader, chosen.paper), (found.reader[found.muted], found.paper[found.muted])):
-        hit = column[papers] >= 0
-        table[readers[hit], column[papers[hit]]] = True
+    hit = column[chosen.paper] >= 0
+    table[reader[hit], column[chosen.paper[hit]]] = True
     return table
 
 
@@ -102,10 +106,9 @@ def choose(
 def _sent(session: Session, pool: Pool, due: Due) -> NDArray[np.bool_]:
     """Reader × pool: what an earlier digest brought."""
     table = np.zeros((len(due), len(pool)), np.bool_)
-    ids = pool.id.tolist()
-    with raw(session).cursor(binary=True) as cursor:
-        row: tuple[Any, ...] = cursor.execute(_SENT, (due.id.tolist(), pool.since, ids, ids)).fetchall()[0]
-    who, papers = map(numbers, row)
+    with bulk.cursor(session) as cursor:
+        row = cursor.execute(_SENT, (due.id, pool.since, pool.id, pool.id)).fetchall()[0]
+    who, papers = map(bulk.numbers, row)
     by_id, by_paper = np.argsort(due.id), np.argsort(pool.id)
     reader = by_id[np.searchsorted(due.id[by_id], who)]
     table[reader, by_paper[np.searchsorted(pool.id[by_paper], papers)]] = True

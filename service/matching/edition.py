@@ -9,7 +9,6 @@ against each other and against a plain reading of the language.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,7 +31,7 @@ _CELLS: Final = 4_000_000
 _REMEMBERED: Final = 100_000
 MOST_COST: Final = 2_000
 """Of one query, by :func:`cost`: some milliseconds. The language allows less; this holds whatever it comes to allow."""
-_PREFIX_COST: Final = 50
+PREFIX_COST: Final = 50
 """Of the beginning of a word: as many words begin so as there are, hundreds of unions of sets."""
 
 Planes = tuple[tuple[int, int], ...]
@@ -59,9 +58,9 @@ class EditionIndex:
         ordered = sorted(papers, key=lambda paper: paper.id)
         self._ids = np.array([paper.id for paper in ordered], np.int64)
         self._texts: dict[str, list[str]] = {field: [] for field in _PLACES}
-        holds: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+        self._sets: dict[str, dict[str, int]] = {}
         for position, paper in enumerate(ordered):
-            read = folded(paper)
+            read, bit = folded(paper), 1 << position
             for field, texts in read.running.items():
                 self._texts[field].append(f" {_END.join(texts)} ")
                 found: set[str] = set()
@@ -69,20 +68,20 @@ class EditionIndex:
                     words = text.split()
                     found.update(words)
                     found.update([f"{first} {second}" for first, second in pairwise(words)])
-                for each in found:
-                    holds[field][each].append(position)
+                self._add(field, found, bit)
             for field, values in read.whole.items():
-                for value in set(values):
-                    holds[field][value].append(position)
-        self._sets = {
-            field: {each: sum(1 << at for at in positions) for each, positions in entries.items()}
-            for field, entries in holds.items()
-        }
+                self._add(field, values, bit)
+        self._somewhere = frozenset[str]().union(*(self._sets.get(field, {}) for field, _ in _ANYWHERE))
         self._words = {
             field: sorted(each for each in self._sets.get(field, {}) if " " not in each) for field in _PLACES
         }
         self._everything = (1 << len(ordered)) - 1
-        self._remembered: dict[Text, _Found] = {}
+        self._remembered: dict[Text | str, _Found] = {}
+
+    def _add(self, field: str, found: Iterable[str], bit: int) -> None:
+        sets = self._sets.setdefault(field, {})
+        for each in found:
+            sets[each] = sets.get(each, 0) | bit
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -134,15 +133,21 @@ class EditionIndex:
 
     def _of(self, expression: Expression) -> _Found:
         match expression:
+            case Text(words, None, False):
+                # Most of what people ask for; and most of it is not there.
+                if len(words) == 1:
+                    key = words[0]
+                elif len(words) == 2:
+                    key = f"{words[0]} {words[1]}"
+                elif all(f"{first} {second}" in self._somewhere for first, second in pairwise(words)):
+                    key = " ".join(words)
+                else:
+                    return _NOTHING
+                if len(words) < 3 and key not in self._somewhere:
+                    return _NOTHING
+                return self._remembered.get(key) or self._remember(key, expression)
             case Text():
-                found = self._remembered.get(expression)
-                if found is None:
-                    found = self._of_text(expression)
-                    if found[0]:
-                        if len(self._remembered) >= _REMEMBERED:
-                            self._remembered.clear()
-                        self._remembered[expression] = found
-                return found
+                return self._remembered.get(expression) or self._remember(expression, expression)
             case Exact(field, value):
                 papers = self._sets.get(field, {}).get(value, 0)
                 place = Place.AUTHOR if field == "author" else Place.TAG
@@ -158,6 +163,12 @@ class EditionIndex:
                 return self._of_all(parts)
             case Not(part):
                 return self._everything & ~self._of(part)[0], ()
+
+    def _remember(self, key: Text | str, text: Text) -> _Found:
+        if len(self._remembered) >= _REMEMBERED:
+            self._remembered.clear()
+        found = self._remembered[key] = self._of_text(text)
+        return found
 
     def _of_all(self, parts: Sequence[Expression]) -> _Found:
         papers = self._everything
@@ -222,7 +233,7 @@ def cost(expression: Expression) -> int:
     """About how many looks into the index a query takes; one is less than a microsecond."""
     match expression:
         case Text(words, _, prefix):
-            return _PREFIX_COST if prefix else len(words)
+            return PREFIX_COST if prefix else len(words)
         case Exact():
             return 1
         case Not(part):

@@ -70,8 +70,11 @@ def recall(text: str) -> Expression:
 
     For texts of our own making only: nothing is folded, sorted or checked. Raises ValueError for any other text.
     """
-    tokens = iter(_TOKEN.findall(text))
-    expression, after = _recalled(tokens)
+    found = _TOKEN.findall(text)
+    if len(found) == 1:
+        # Most queries are one word or phrase.
+        return _part(iter(()), found[0])
+    expression, after = _recalled(iter(found))
     if after:
         raise ValueError(f"not a canonical query: {text[:200]!r}")
     return expression

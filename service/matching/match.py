@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
-from typing import Final, cast
+from typing import Any, Final, cast
 
+import numpy as np
 import structlog
-from sqlalchemy import func, select, text, union
+from numpy.typing import NDArray
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from service.database import Database
-from service.database.arrays import integers
+from service.database import Database, bulk
+from service.database.bulk import Ints, Ragged
 from service.database.engine import raw
-from service.database.tables import Edition, Interest, Match, Paper, Reader, ReaderState, Topic
+from service.database.tables import Edition, Paper, Reader, ReaderState
 from service.matching import expression, stock
-from service.matching.edition import MOST_COST, EditionIndex, cost
+from service.matching.edition import MOST_COST, PREFIX_COST, EditionIndex, Matched, cost
 from service.matching.expression import Expression
 
 log = structlog.get_logger(__name__)
@@ -26,6 +28,21 @@ OLDEST: Final = timedelta(days=14)
 """Editions cut longer ago are not matched any more and reach no digest: a reader who was away gets two weeks."""
 _BATCH: Final = 20_000
 _TEXTS: Final = "SELECT id, canonical FROM query WHERE id = ANY(%s) ORDER BY id"
+_LACKING: Final = text("""
+    SELECT id FROM query
+    WHERE NOT EXISTS (SELECT FROM match WHERE edition_id = :edition AND query_id = query.id)
+        AND (
+            EXISTS (SELECT FROM topic WHERE topic.query_id = query.id)
+            OR EXISTS (
+                SELECT FROM interest JOIN reader ON reader.id = interest.reader_id
+                WHERE interest.query_id = query.id AND reader.state <> 'unsubscribed'
+            )
+        )
+""")
+"""Reads pk_match; then, of the few that are lacking, ix_interest_query_id until one follower is found."""
+_CLAIM: Final = "SELECT FROM edition WHERE id = %s FOR NO KEY UPDATE"
+_THERE: Final = "SELECT array_send(array_agg(query_id)) FROM match WHERE edition_id = %s AND query_id = ANY(%s)"
+_ROWS: Final = "COPY match (edition_id, query_id, paper_ids, places) FROM STDIN (FORMAT binary)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,50 +91,53 @@ def fill(database: Database, edition_id: int, query_ids: Iterable[int]) -> tuple
     with database.transaction() as session:
         index = EditionIndex(stock.papers(session, Paper.edition_id == edition_id))
     rows = papers = 0
-    for start in range(0, len(wanted), _BATCH):
-        with database.transaction() as session:
-            batch = wanted[start : start + _BATCH]
-            # Past the mapper: a hundred thousand rows of two columns.
-            texts = cast("list[tuple[int, str]]", raw(session).execute(_TEXTS, (batch,)).fetchall())
-            papers += _write(session, edition_id, index, texts)
-            rows += len(texts)
+    # While one batch is written the next is matched.
+    with ThreadPoolExecutor(1, thread_name_prefix="match") as writer:
+        writing: list[Future[tuple[int, int]]] = []
+        for start in range(0, len(wanted), _BATCH):
+            ids = np.array(wanted[start : start + _BATCH], np.int64)
+            with database.transaction() as session, bulk.cursor(session) as cursor:
+                # Past the mapper: a hundred thousand rows of two columns.
+                texts = cast("list[tuple[int, str]]", cursor.execute(_TEXTS, (ids,)).fetchall())
+            found = index.search_all([_recalled(query_id, canonical) for query_id, canonical in texts])
+            queries = np.array([query_id for query_id, _ in texts], np.int64)
+            for earlier in writing:
+                earlier.result()
+            writing.append(writer.submit(_write, database, edition_id, queries, found))
+        for each in writing:
+            rows, papers = rows + each.result()[0], papers + each.result()[1]
     return rows, papers
 
 
 def _lacking(session: Session, edition_id: int) -> list[int]:
-    """Queries in use that have no row for this edition: an anti-join on the primary key of ``match``."""
-    followed = (
-        select(Interest.query_id)
-        .join(Reader, Reader.id == Interest.reader_id)
-        .where(Reader.state != ReaderState.UNSUBSCRIBED)
-    )
-    in_use = union(followed, select(Topic.query_id)).subquery()
-    matched = select(Match.query_id).where(Match.edition_id == edition_id, Match.query_id == in_use.c.query_id)
-    return list(session.scalars(select(in_use.c.query_id).where(~matched.exists())))
+    """Queries in use that have no row for this edition."""
+    return list(session.scalars(_LACKING, {"edition": edition_id}))
 
 
-def _write(session: Session, edition_id: int, index: EditionIndex, queries: Sequence[tuple[int, str]]) -> int:
-    """COPY into a temporary table, then insert what nobody else has written meanwhile."""
-    found = index.search_all([_recalled(query_id, canonical) for query_id, canonical in queries])
-    start, paper_ids, places = found.start.tolist(), found.paper_ids.tolist(), found.places.tolist()
-    lines = [
-        f"{edition_id}\t{query_id}\t{integers(paper_ids[first:last])}\t{integers(places[first:last])}\n"
-        for (query_id, _), (first, last) in zip(queries, pairwise(start), strict=True)
-    ]
-    session.execute(text("CREATE TEMPORARY TABLE matched (LIKE match) ON COMMIT DROP"))
-    with (
-        raw(session).cursor() as cursor,
-        cursor.copy("COPY matched (edition_id, query_id, paper_ids, places) FROM STDIN") as copy,
-    ):
-        copy.write("".join(lines))
-    # In one order everywhere, so that two matchers with the same queries cannot wait for each other.
-    session.execute(
-        text("""
-            INSERT INTO match (edition_id, query_id, paper_ids, places)
-            SELECT edition_id, query_id, paper_ids, places FROM matched ORDER BY query_id ON CONFLICT DO NOTHING
-        """)
-    )
-    return len(paper_ids)
+def _write(database: Database, edition_id: int, queries: Ints, found: Matched) -> tuple[int, int]:
+    """COPY the rows that nobody has written meanwhile; return how many rows and papers.
+
+    The edition is locked first, so that of several matchers one writes at a time and knows what is there.
+    """
+    with database.transaction() as session:
+        with bulk.cursor(session) as cursor:
+            cursor.execute(_CLAIM, (edition_id,))
+            there = bulk.numbers(cursor.execute(_THERE, (edition_id, queries)).fetchall()[0][0])
+        start, paper_ids, places = found.start, found.paper_ids, found.places
+        if len(there):
+            lacking = ~np.isin(queries, there)
+            kept = np.repeat(lacking, np.diff(start))
+            queries, paper_ids, places = queries[lacking], paper_ids[kept], places[kept]
+            start = np.concatenate((np.zeros(1, np.int64), np.cumsum(np.diff(start)[lacking])))
+        if len(queries):
+            columns: list[NDArray[Any] | Ragged] = [
+                np.full(len(queries), edition_id, ">i4"),
+                queries.astype(">i8"),
+                Ragged(start, paper_ids),
+                Ragged(start, places, ">i2"),
+            ]
+            bulk.copy(raw(session), _ROWS, bulk.ragged(columns))
+    return len(queries), len(paper_ids)
 
 
 def _recalled(query_id: int, canonical: str) -> Expression | None:
@@ -127,6 +147,9 @@ def _recalled(query_id: int, canonical: str) -> Expression | None:
     except ValueError as error:
         log.error("match.unreadable_query", query=query_id, error=str(error))
         return None
+    # No query costs more than its letters and its beginnings of words: of most no more need be known.
+    if len(canonical) + PREFIX_COST * canonical.count("*") <= MOST_COST:
+        return understood
     dearness = cost(understood)
     if dearness > MOST_COST:
         log.error("match.query_too_dear", query=query_id, cost=dearness, most=MOST_COST)

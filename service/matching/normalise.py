@@ -89,12 +89,13 @@ _NEVER_JOINED = frozenset(("a", "and", "are", "as", "but", "for", "in", "is", "n
 
 def tokens(text: str) -> list[str]:
     """The tokens of ``text`` in order. Empty for text without letters or digits."""
-    found = [token for word in _WORD.findall(_folded(text)) for token in _split(word)]
-    return found if _OPENERS.isdisjoint(found) else compounded(found)
+    return compounded([token for word in _WORD.findall(_folded(text)) for token in _split(word)])
 
 
 def compounded(words: Sequence[str]) -> list[str]:
     """Tokens with those joined that are as often written in one: ``fine tuning`` is ``finetuning``."""
+    if _OPENERS.isdisjoint(words):
+        return list(words)
     made: list[str] = []
     after = False
     for place, word in enumerate(words):

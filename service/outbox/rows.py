@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
@@ -19,6 +20,8 @@ from service.outbox.states import WAITING
 
 PRIORITY: Final = {kind: 5 if kind is DeliveryKind.DIGEST else 0 for kind in DeliveryKind}
 """Smaller goes first: transactional mail overtakes digests."""
+_ALPHABET: Final = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", np.uint8)
+_LETTERS_OF_CHANCE: Final = 32
 
 # Reads ix_delivery_due from its beginning; SKIP LOCKED passes over what another sender is claiming at this moment.
 CLAIM = text("""
@@ -155,15 +158,17 @@ class SweepReport:
 
 def message_id(domain: str) -> str:
     """A new Message-ID (RFC 5322, 3.6.4) without its angle brackets: 160 random bits at our domain."""
-    return message_ids(domain, 1)[0]
+    return bytes(message_ids(domain, 1)[0]).decode()
 
 
-def message_ids(domain: str, count: int) -> list[str]:
-    """``count`` new Message-IDs."""
-    noise = secrets.token_bytes(20 * count)
-    # 20 bytes make 32 letters without padding.
-    letters = base64.b32encode(noise).decode("ascii").lower()
-    return [f"{letters[start : start + 32]}@{domain}" for start in range(0, 32 * count, 32)]
+def message_ids(domain: str, count: int) -> NDArray[np.bytes_]:
+    """``count`` new Message-IDs, as a column: 160 bits of chance each, five to a letter."""
+    end = np.frombuffer(f"@{domain}".encode(), np.uint8)
+    made = np.empty((count, _LETTERS_OF_CHANCE + len(end)), np.uint8)
+    chance = np.frombuffer(secrets.token_bytes(_LETTERS_OF_CHANCE * count), np.uint8)
+    made[:, :_LETTERS_OF_CHANCE] = _ALPHABET[chance & 31].reshape(count, _LETTERS_OF_CHANCE)
+    made[:, _LETTERS_OF_CHANCE:] = end
+    return made.view(f"S{made.shape[1]}").ravel()
 
 
 def enqueue(

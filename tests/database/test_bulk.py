@@ -42,6 +42,24 @@ def test_what_goes_in_comes_out(database: Database, rows: list[tuple[int, int, l
     assert bulk.numbers(sent[1]).tolist() == bulk.numbers(sent[2]).tolist() == [row[1] for row in rows]
 
 
+def test_arrays_sent_one_after_the_other_are_read_at_once_and_columns_go_in_as_parameters(database: Database) -> None:
+    sizes, numbers, small = np.array([2, 0, 1]), np.array([2**40, -1, 7]), np.array([1, -300, 9])
+    start = np.array([0, 2, 2, 3])
+    with database.transaction() as session, bulk.cursor(session) as cursor:
+        cursor.execute("CREATE TEMPORARY TABLE kept (n bigint, a bigint[], b smallint[]) ON COMMIT DROP")
+        rows = bulk.ragged([np.arange(3).astype(">i8"), bulk.Ragged(start, numbers), bulk.Ragged(start, small, ">i2")])
+        bulk.copy(raw(session), "COPY kept FROM STDIN (FORMAT binary)", rows)
+        sent = cursor.execute(
+            "SELECT string_agg(array_send(a), '' ORDER BY n), string_agg(array_send(b), '' ORDER BY n) FROM kept"
+        ).fetchall()[0]
+        assert bulk.elements(sent[0], sizes, ">i8").tolist() == numbers.tolist()
+        assert bulk.elements(sent[1], sizes, ">i2").tolist() == small.tolist()
+        assert len(bulk.elements(None, sizes[:0], ">i8")) == 0
+        found = cursor.execute("SELECT n FROM kept WHERE n = ANY(%s) ORDER BY n", (np.array([2, 0]),)).fetchall()
+        assert found == [(0,), (2,)]
+        assert cursor.execute("SELECT %s::bigint[]", (np.empty(0, np.int64),)).fetchall() == [([],)]
+
+
 def test_text_of_one_length_and_times_go_in(database: Database) -> None:
     with database.transaction() as session:
         connection = raw(session)

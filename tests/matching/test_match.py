@@ -54,6 +54,18 @@ def test_matching_at_once_writes_each_row_once(database: Database, settings: Set
     assert sorted(found[0] for found in rows(database).values()) == list(range(1, 51))
 
 
+def test_a_matcher_that_comes_late_writes_only_what_is_lacking(database: Database, settings: Settings) -> None:
+    factories.reader(database, settings, queries=["robots", "fish", "birds"])
+    factories.edition(database, factories.record("Robots and Fish"))
+    with database.transaction() as session:
+        ids = session.scalars(select(Query.id).order_by(Query.id)).all()
+    assert match.fill(database, 1, ids[:1])[0] == 1
+    before = rows(database)
+    assert match.fill(database, 1, ids)[0] == len(ids) - 1
+    assert rows(database).items() >= before.items()
+    assert sorted(rows(database).values()) == [[], [1], [1]]
+
+
 def test_editions_older_than_two_weeks_are_not_matched_any_more(database: Database, settings: Settings) -> None:
     long_ago = datetime.now(UTC) - timedelta(days=20)
     factories.edition(database, factories.record("Robots"), now=long_ago)

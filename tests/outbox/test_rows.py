@@ -142,7 +142,7 @@ def test_cancelling_for_a_reader_stops_what_waits(database: Database) -> None:
 
 
 def test_message_ids_are_many_and_all_different() -> None:
-    made = rows.message_ids("papers.example", 10_000)
+    made = [each.decode() for each in rows.message_ids("papers.example", 10_000).tolist()]
     assert len(set(made)) == 10_000
     assert all(each.endswith("@papers.example") and each.isascii() and " " not in each for each in made)
 

@@ -42,7 +42,8 @@ class Match(Base):
 
     __tablename__ = "match"
 
-    edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id"), primary_key=True)
+    edition_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """No foreign key: a hundred thousand rows are copied in at a time, and an edition never goes."""
     query_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     paper_ids: Mapped[list[int]]
     """Ascending."""

@@ -68,7 +68,10 @@ class Interest(Base):
     muted: Mapped[bool] = mapped_column(server_default="false")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
-    __table_args__ = (Index("uq_interest_reader_id_query_id", "reader_id", "query_id", unique=True),)
+    # Planning reads this index alone, without a look at the rows.
+    __table_args__ = (
+        Index("uq_interest_reader_id_query_id", "reader_id", "query_id", unique=True, postgresql_include=["muted"]),
+    )
 
 
 class Feedback(Base):
