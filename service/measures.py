@@ -216,7 +216,7 @@ def _returns(connection: Connection) -> Iterator[Gauge]:
 def _readers(connection: Connection) -> Iterator[Gauge]:
     now = datetime.now(UTC)
     active, due, oldest = connection.execute(ACTIVE, {"now": now}).one()
-    others: dict[str, int] = dict(connection.execute(NOT_ACTIVE).tuples())
+    others: dict[str, int] = dict(connection.execute(NOT_ACTIVE).all())
     number = Gauge("paperround_readers", "Readers by state.", labels=["state"])
     for state in ReaderState:
         number.add_metric([state], active if state is ReaderState.ACTIVE else others.get(state, 0))
