@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import setup_logging, worker_process_init
 
-from service import logs
+from service import logs, tracing
 from service.doorbell import Queue, Task, broker_settings
 from service.settings import Settings, load
 
@@ -61,3 +61,9 @@ app.conf.update(
 @setup_logging.connect
 def _configure_logs(**_: object) -> None:
     logs.configure(settings)
+
+
+@worker_process_init.connect
+def _begin_traces(**_: object) -> None:
+    # After the fork: the thread that sends spans would not live through it.
+    tracing.begin("worker")

@@ -8,7 +8,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from service import logs
+from service import logs, tracing
 from service.database import Database
 from service.readiness import open_ready
 from service.settings import Settings, load
@@ -30,7 +30,8 @@ def serve(settings: Settings, database: Database) -> None:
         "timeout_graceful_shutdown": 5,
     }
     if settings.web_workers == 1:
-        uvicorn.run(_warmed(create_app(settings, database)), **options)
+        tracing.begin("web")
+        uvicorn.run(_ready(create_app(settings, database)), **options)
         return
     # Connections must not be shared with the processes that are started now.
     database.engine.dispose()
@@ -41,10 +42,12 @@ def worker() -> FastAPI:
     """The site of one of several processes, from the environment. Its database is closed by the process's end."""
     settings = load()
     logs.configure(settings)
-    return _warmed(create_app(settings, open_ready(settings, own=False)))
+    tracing.begin("web")
+    return _ready(create_app(settings, open_ready(settings, own=False)))
 
 
-def _warmed(app: FastAPI) -> FastAPI:
+def _ready(app: FastAPI) -> FastAPI:
     """Begin to build the search index now, so that nobody's first search has to."""
+    tracing.instrument_site(app)
     threading.Thread(target=app.state.site.archive.warm, name="warming", daemon=True).start()
     return app
