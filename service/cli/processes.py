@@ -132,7 +132,7 @@ def upgrade(
         console.print(_what_waits(waiting), highlight=False)
         if check:
             raise typer.Exit(1 if waiting else 0)
-        if backup_to is not None:
+        if backup_to is not None and at:  # a database without our schema holds nothing of ours
             backups.backup(database, settings, backup_to)
             console.print(f"Backup written to {backup_to}.", highlight=False)
         prepare(database)
