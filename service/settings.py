@@ -22,6 +22,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SMALLEST_SECRET = 32
 """Characters; ``openssl rand -hex 32`` gives 64."""
+SMALLEST_TOKEN = 16
+"""Characters."""
 
 
 class SettingsError(Exception):
@@ -178,6 +180,12 @@ class Settings(BaseSettings):
     api_requests_per_minute: int = Field(default=120, ge=1)
     """Of one network address to the HTTP API."""
 
+    # Watching (docs/observability.md tells how)
+    metrics_token: SecretStr | None = None
+    """Bearer token with which /metrics is read; at least 16 characters. Unset: nobody has one."""
+    metrics_networks: str = ""
+    """Space-separated addresses and networks that may read /metrics without a token, asking directly."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("site_url", "huggingface_url", "arxiv_rss_url", "arxiv_oai_url", "arxiv_api_url", "biorxiv_url")
@@ -235,7 +243,14 @@ class Settings(BaseSettings):
             raise ValueError("must look like user:password")
         return value if value is not None and value.get_secret_value() else None
 
-    @field_validator("trusted_proxies")
+    @field_validator("metrics_token")
+    @classmethod
+    def _token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and 0 < len(value.get_secret_value()) < SMALLEST_TOKEN:
+            raise ValueError(f"must have at least {SMALLEST_TOKEN} characters, for example `openssl rand -hex 16`")
+        return value if value is not None and value.get_secret_value() else None
+
+    @field_validator("trusted_proxies", "metrics_networks")
     @classmethod
     def _networks(cls, value: str) -> str:
         for each in value.split():

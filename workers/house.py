@@ -8,8 +8,10 @@ from typing import Any
 
 import structlog
 from celery import Task as CeleryTask
+from sqlalchemy.exc import SQLAlchemyError
 
-from service.database import Database
+from service import task_runs
+from service.database import Database, DatabaseError
 from service.readiness import open_ready
 from workers.app import settings
 
@@ -23,7 +25,7 @@ def database() -> Database:
 
 
 class LoggedTask(CeleryTask):  # type: ignore[misc]  # Celery publishes no types
-    """Binds the task's name and id to every log line of its run and tells how long it took."""
+    """Binds the task's name and id to every log line of its run and tells and records how long it took."""
 
     abstract = True
 
@@ -33,7 +35,19 @@ class LoggedTask(CeleryTask):  # type: ignore[misc]  # Celery publishes no types
             try:
                 result = super().__call__(*args, **kwargs)
             except Exception as error:
-                log.error("task.failed", error=type(error).__name__, seconds=round(time.monotonic() - started, 3))
+                seconds = round(time.monotonic() - started, 3)
+                log.error("task.failed", error=type(error).__name__, seconds=seconds)
+                _record(self.name, seconds, type(error).__name__)
                 raise
-            log.debug("task.done", seconds=round(time.monotonic() - started, 3))
+            seconds = round(time.monotonic() - started, 3)
+            log.debug("task.done", seconds=seconds)
+            _record(self.name, seconds, None)
             return result
+
+
+def _record(task: str, seconds: float, error: str | None) -> None:
+    """Note the run for whoever watches. It is done, noted or not: a database that is away now costs a figure."""
+    try:
+        task_runs.record(database(), task, seconds, error)
+    except (SQLAlchemyError, DatabaseError) as trouble:
+        log.warning("task.unrecorded", error=type(trouble).__name__)

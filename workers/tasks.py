@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
-from service import rounds
+from service import rounds, task_runs
 from service.delivery import recovery, sender
 from service.digests import plan
 from service.doorbell import Task, doorbell
@@ -60,8 +60,9 @@ def sweep_leases() -> None:
 
 @app.task(name=Task.PRUNE, base=LoggedTask)
 def prune() -> None:
-    """Drop the problems of old ingests; warn of days that stay incomplete."""
+    """Drop the problems of old ingests and the record of old runs; warn of days that stay incomplete."""
     ingest.prune(database())
+    task_runs.prune(database())
     with database().transaction() as session:
         overdue = coverage.overdue(session, settings.look_back_days)
     for late in overdue:

@@ -30,6 +30,7 @@ app.command()(doctor.doctor)
 app.command()(dkim.dkim)
 app.command()(backups.backup)
 app.command()(backups.restore)
+app.command()(processes.upgrade)
 for process in (
     processes.web,
     processes.worker,

@@ -16,7 +16,10 @@ _MARKS = {Verdict.OK: "[green]ok[/]", Verdict.WARNING: "[yellow]warning[/]", Ver
 
 
 def doctor(json: Json = False) -> None:
-    """Check settings, database, broker, relay, disk, sources and outbox, and say what to do. Exit 1 on a failure."""
+    """Check everything that mail depends on, from the settings to the DNS, and say what to do. Exit 1 on a failure.
+
+    Relays are greeted and logged in to; no mail is sent. The DNS, the site's own address and a source are asked.
+    """
     findings = list(examine(load()))
     if json:
         print_json([asdict(finding) for finding in findings])

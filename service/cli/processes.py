@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from service import logs
+from service import __version__, logs
+from service import backup as backups
 from service.cli.door import console, opened, print_json
 from service.cli.papers import Json
-from service.database import Database
+from service.database import Database, DatabaseError, migrations, roles
 from service.delivery.mailbox import Mailbox
 from service.doorbell import Queue
 from service.readiness import open_ready, prepare
@@ -95,12 +97,57 @@ def mailbox() -> None:
     Mailbox.serve_forever(settings)
 
 
-def migrate() -> None:
+Grant = Annotated[bool, typer.Option("--grant", help="Give the roles of service/database/grants.sql their rights.")]
+
+
+def migrate(grant: Grant = False) -> None:
     """Bring the database to this version's schema and topics."""
     settings = load()
     with Database.open(settings) as database:
         prepare(database)
+        if grant:
+            roles.grant(database)
     console.print("The database is up to date.")
+
+
+def upgrade(
+    check: Annotated[bool, typer.Option("--check", help="Only say what would be done; exit 1 if anything.")] = False,
+    backup_to: Annotated[Path | None, typer.Option("--backup", help="First write a backup to this file.")] = None,
+    grant: Grant = False,
+) -> None:
+    """After installing a new version: say what is pending, back up, migrate, and look whether all is well.
+
+    Processes of the version before go on working meanwhile (docs/upgrading.md); restart them afterwards.
+    """
+    settings = load()
+    logs.configure(settings, quiet=True)
+    with Database.open(settings) as database:
+        waiting = migrations.pending(database)
+        with database.connection() as connection:
+            at = migrations.current(connection)
+        if at and not migrations.known(at):
+            raise DatabaseError(
+                f"the database is at {at}, which a newer version made: install that version; there is no way back but"
+                " `paperround restore`"
+            )
+        console.print(_what_waits(waiting), highlight=False)
+        if check:
+            raise typer.Exit(1 if waiting else 0)
+        if backup_to is not None and at:  # a database without our schema holds nothing of ours
+            backups.backup(database, settings, backup_to)
+            console.print(f"Backup written to {backup_to}.", highlight=False)
+        prepare(database)
+        if grant:
+            roles.grant(database)
+    console.print(
+        f"The database is at Paperround {__version__}. Now restart web, worker, beat and inbound, one by one."
+    )
+
+
+def _what_waits(waiting: list[str]) -> str:
+    if not waiting:
+        return "No migration is pending."
+    return f"{len(waiting)} pending migration{'s' if len(waiting) > 1 else ''}: {', '.join(waiting)}"
 
 
 def _celery(*arguments: str) -> None:

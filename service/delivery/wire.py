@@ -63,6 +63,10 @@ class Wire(asyncio.Protocol):
     def closed(self) -> bool:
         return self._lost is not None
 
+    @property
+    def encrypted(self) -> bool:
+        return self._transport is not None and self._transport.get_extra_info("ssl_object") is not None
+
     def write(self, data: bytes) -> None:
         if self._transport is not None and self._lost is None:
             self._transport.write(data)

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -17,9 +17,22 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from service.database import Database, migrations
+from service.database import Database
 from service.settings import Settings
-from service.web import api, feedback, feeds, hooks, keys, pages, postbox, previewing, sitemap, subscribing
+from service.web import (
+    api,
+    feedback,
+    feeds,
+    health,
+    hooks,
+    keys,
+    metrics,
+    pages,
+    postbox,
+    previewing,
+    sitemap,
+    subscribing,
+)
 from service.web.caching import Pages
 from service.web.guard import Guard
 from service.web.problem import problem
@@ -49,26 +62,10 @@ def create_app(settings: Settings, database: Database, site: Site | None = None)
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies.split())
     app.mount("/api/v1", api.create_api(site), name="api")
     app.mount("/static", _Static(directory=STATIC), name="static")
-    for room in (pages, subscribing, previewing, feedback, postbox, hooks, feeds, sitemap, keys):
+    for room in (pages, subscribing, previewing, feedback, postbox, hooks, feeds, sitemap, keys, health, metrics):
         app.include_router(room.routes(site))
-    _add_health(app, site)
     _add_errors(app, site)
     return app
-
-
-def _add_health(app: FastAPI, site: Site) -> None:
-    @app.get("/healthz")
-    def healthz() -> PlainTextResponse:
-        """The process lives."""
-        return PlainTextResponse("ok\n")
-
-    @app.get("/readyz")
-    def readyz() -> PlainTextResponse:
-        """The process can serve: the database answers and has this version's schema."""
-        waiting = migrations.pending(site.database)
-        if waiting:
-            return PlainTextResponse(f"migrations waiting: {', '.join(waiting)}\n", 503)
-        return PlainTextResponse("ready\n")
 
 
 def _add_errors(app: FastAPI, site: Site) -> None:

@@ -30,7 +30,7 @@ def serve(settings: Settings, database: Database) -> None:
         "timeout_graceful_shutdown": 5,
     }
     if settings.web_workers == 1:
-        uvicorn.run(_warmed(create_app(settings, database)), **options)
+        uvicorn.run(_ready(create_app(settings, database)), **options)
         return
     # Connections must not be shared with the processes that are started now.
     database.engine.dispose()
@@ -41,10 +41,10 @@ def worker() -> FastAPI:
     """The site of one of several processes, from the environment. Its database is closed by the process's end."""
     settings = load()
     logs.configure(settings)
-    return _warmed(create_app(settings, open_ready(settings, own=False)))
+    return _ready(create_app(settings, open_ready(settings, own=False)))
 
 
-def _warmed(app: FastAPI) -> FastAPI:
+def _ready(app: FastAPI) -> FastAPI:
     """Begin to build the search index now, so that nobody's first search has to."""
     threading.Thread(target=app.state.site.archive.warm, name="warming", daemon=True).start()
     return app

@@ -116,3 +116,18 @@ def test_without_a_network_ingest_says_so_and_exits_1(paperround: Run) -> None:
     assert "arxiv: 2 overdue since" in shown.stderr
     findings = {each["check"]: each["verdict"] for each in json.loads(paperround("doctor", "--json").stdout)}
     assert findings["coverage arxiv"] == "warning"
+
+
+def test_an_upgrade_says_what_waits_backs_up_and_is_done_once(paperround: Run, tmp_path: Path) -> None:
+    fresh = paperround("upgrade", "--check")
+    assert fresh.returncode == 1, fresh.stderr
+    assert "pending migrations: 0001, " in fresh.stdout
+    done = paperround("upgrade", "--grant")
+    assert done.returncode == 0, done.stderr
+    kept = tmp_path / "before.backup"
+    again = paperround("upgrade", "--backup", kept, COLUMNS="300")
+    assert again.returncode == 0, again.stderr
+    assert "No migration is pending." in again.stdout
+    assert f"Backup written to {kept}" in again.stdout
+    assert kept.stat().st_size > 0
+    assert "is there already" in one_line(paperround, "upgrade", "--backup", kept)

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import func, select
 
 from service.database import Database
-from service.database.tables import Delivery, DeliveryState, Edition, Match
+from service.database.tables import Delivery, DeliveryState, Edition, Match, TaskRun
 from service.delivery.mailbox import Mailbox
 from service.doorbell import Doorbell, Queue, Task
 from service.papers import ingest
@@ -107,6 +107,8 @@ def test_rings_are_heard_in_every_queue_and_carry_a_reader_from_subscribing_to_t
     bell.ring(Task.PRUNE)
     bell.ring(Task.SEND_DUE)
     until(database, select(Delivery.state).order_by(Delivery.id), [DeliveryState.SENT] * 2, log)
+    told = select(TaskRun.task).where(TaskRun.error.is_(None)).distinct().order_by(TaskRun.task)
+    until(database, told, ["housekeeping.prune", "housekeeping.sweep_leases", "match.new", "plan.due", "send.due"], log)
 
 
 def test_every_task_waits_in_the_queue_of_its_first_word() -> None:

@@ -24,11 +24,17 @@ def upgrade(database: Database) -> None:
 
 
 def pending(database: Database) -> list[str]:
-    """Revisions that the database lacks, oldest first."""
+    """Revisions that the database lacks, oldest first.
+
+    None where it is at a revision that only a newer version knows: while that is brought out, this one goes on working
+    (docs/upgrading.md).
+    """
     with database.connection() as connection:
         script = ScriptDirectory.from_config(configuration(connection))
-        current = MigrationContext.configure(connection).get_current_revision()
-        revisions = script.iterate_revisions("head", current or "base")
+        at = current(connection)
+        if at and not known(at):
+            return []
+        revisions = script.iterate_revisions("head", at or "base")
         return [revision.revision for revision in revisions][::-1]
 
 

@@ -32,6 +32,7 @@ from service.database.tables.subscribers import (
     Suppression,
     SuppressionReason,
 )
+from service.database.tables.work import TaskRun
 
 __all__ = [
     "AccessToken",
@@ -68,5 +69,6 @@ __all__ = [
     "Sighting",
     "Suppression",
     "SuppressionReason",
+    "TaskRun",
     "Topic",
 ]

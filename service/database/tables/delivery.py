@@ -93,6 +93,7 @@ class Delivery(Base):
         Index("ix_delivery_leased", "lease_until", postgresql_where=text("state = 'sending'")),
         Index("uq_delivery_digest_id", "digest_id", unique=True, postgresql_where=text("digest_id IS NOT NULL")),
         Index("ix_delivery_reader_id", "reader_id"),
+        Index("ix_delivery_settled", "settled_at", "state", "kind", postgresql_where=text("settled_at IS NOT NULL")),
     )
 
 

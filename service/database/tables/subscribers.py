@@ -51,6 +51,7 @@ class Reader(Base):
         CheckConstraint("paper_limit BETWEEN 1 AND 50", name="paper_limit"),
         CheckConstraint("state <> 'active' OR next_digest_at IS NOT NULL", name="active_has_slot"),
         Index("ix_reader_due", "next_digest_at", postgresql_where=text("state = 'active'")),
+        Index("ix_reader_waiting", "state", postgresql_where=text("state <> 'active'")),
     )
 
 

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import shutil
-import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from urllib.parse import urlsplit
 
-import dns.exception
-import dns.resolver
 import redis
 from sqlalchemy import Label, func, label, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from service import __version__
 from service.database import Database, DatabaseError, migrations
 from service.database.tables import Delivery, DeliveryState, Ingest, ReturnKind
-from service.delivery import dkim, relay
-from service.delivery.throttle import DomainRates
+from service.doctor import names, outside, relays
+from service.doctor.findings import Finding, Verdict
+from service.doctor.names import signatures
 from service.outbox import pause
 from service.papers import coverage
 from service.settings import Settings, SettingsError
 from service.subscribers import returned
+
+__all__ = ["Finding", "Verdict", "examine", "signatures"]
 
 _LOW_DISK_BYTES = 1 << 30
 _FEW_RETURNS = 3
@@ -43,37 +43,25 @@ _LONG_PAUSE = timedelta(hours=1)
 """A relay that is down longer than for a restart or a short trouble wants a person."""
 
 
-class Verdict(StrEnum):
-    OK = "ok"
-    WARNING = "warning"
-    FAILURE = "failure"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check."""
-
-    check: str
-    verdict: Verdict
-    detail: str
-    """What was seen; with a warning or failure, also what to do."""
-
-
 def examine(settings: Settings) -> Iterator[Finding]:
     """Run every check that can be run; later ones are left out where an earlier one makes them impossible."""
     yield _settings(settings)
     yield _site(settings)
     yield _disk(settings)
     yield _broker(settings)
-    yield from _relays(settings)
+    yield _versions()
+    yield from relays.relays(settings)
     yield from signatures(settings)
     try:
         database = Database.open(settings)
     except DatabaseError as error:
         yield Finding("database", Verdict.FAILURE, str(error))
-        return
-    with database:
-        yield from _database(database, settings)
+    else:
+        with database:
+            yield from _database(database, settings)
+    yield from names.names(settings)
+    yield from outside.site(settings)
+    yield from outside.clock(settings)
 
 
 def _settings(settings: Settings) -> Finding:
@@ -96,6 +84,10 @@ def _site(settings: Settings) -> Finding:
         Verdict.WARNING,
         f"{settings.origin} is not https: one-click unsubscribe (RFC 8058) needs it; set PAPERROUND_SITE_URL",
     )
+
+
+def _versions() -> Finding:
+    return Finding("versions", Verdict.OK, f"Paperround {__version__}, Python {platform.python_version()}")
 
 
 def _disk(settings: Settings) -> Finding:
@@ -123,69 +115,21 @@ def _broker(settings: Settings) -> Finding:
     return Finding("broker", Verdict.OK, "Redis answers")
 
 
-def _relays(settings: Settings) -> Iterator[Finding]:
-    running = "it runs while `paperround up` does"
-    remedy = running if settings.embedded and settings.smtp_url is None else "check PAPERROUND_SMTP_URL"
-    try:
-        targets = relay.configured(settings)
-        DomainRates.configured(settings)
-    except (relay.RelayDown, SettingsError) as error:
-        yield Finding("relay", Verdict.WARNING, f"{error}: {remedy}; mail waits in the outbox")
-        return
-    for target in targets:
-        try:
-            socket.create_connection((target.host, target.port), timeout=5).close()
-        except OSError as error:
-            yield Finding(
-                "relay", Verdict.WARNING, f"{target} gives no answer ({error}): {remedy}; mail waits in the outbox"
-            )
-        else:
-            yield Finding("relay", Verdict.OK, f"{target} answers")
-
-
-def signatures(settings: Settings) -> Iterator[Finding]:
-    """Whether mail is signed, and whether receivers find the keys. Asks the DNS."""
-    try:
-        signer = dkim.configured(settings)
-    except SettingsError as error:
-        yield Finding("signatures", Verdict.FAILURE, f"{error}; until then no mail leaves")
-        return
-    if signer is None:
-        if settings.smtp_url is not None:
-            remedy = (
-                "mail is not signed here: make sure that the relay signs it for your domain, or see `paperround dkim`"
-            )
-            yield Finding("signatures", Verdict.WARNING, remedy)
-        return
-    yield from (_published(record) for record in signer.records)
-
-
-def _published(record: dkim.Record) -> Finding:
-    """Whether receivers find the key that we sign with."""
-    try:
-        answer = dns.resolver.resolve(f"{record.name}.", "TXT", lifetime=5)
-        found = {b"".join(line.strings).decode("ascii", "replace") for line in answer}
-    except dns.exception.DNSException as error:
-        found, why = set(), f" ({type(error).__name__})"
-    else:
-        why = ""
-    key = record.value.rpartition("p=")[2]
-    if any("".join(value.split()).rpartition("p=")[2].partition(";")[0] == key for value in found):
-        return Finding("signatures", Verdict.OK, f"the DNS holds our key at {record.name}")
-    seen = "holds another key" if found else f"holds no key{why}"
-    return Finding(
-        "signatures", Verdict.FAILURE, f"the DNS {seen} at {record.name}: publish what `paperround dkim` shows"
-    )
-
-
 def _database(database: Database, settings: Settings) -> Iterator[Finding]:
     with database.connection() as connection:
         version = str(connection.scalar(text("SHOW server_version")))
+        ours, theirs = datetime.now(UTC), connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+        at = migrations.current(connection)
     yield Finding("database", Verdict.OK, f"PostgreSQL {version}")
+    yield outside.database_clock(ours, theirs)
     if waiting := migrations.pending(database):
         yield Finding("migrations", Verdict.FAILURE, f"{len(waiting)} not applied: run `paperround migrate`")
         return
-    yield Finding("migrations", Verdict.OK, "all applied")
+    if migrations.known(at):
+        yield Finding("migrations", Verdict.OK, "all applied")
+    else:
+        remedy = f"the database is at {at}, which a newer version made: bring this machine to that version"
+        yield Finding("migrations", Verdict.WARNING, remedy)
     checks: tuple[Callable[[Database, Settings], Iterator[Finding]], ...] = (
         _sources,
         _coverage,

@@ -1,0 +1,57 @@
+-- Least rights for the processes of an installation. `paperround migrate --grant` runs this after the migrations, as the
+-- owner of the tables; it may be run again, and takes back what was granted before. It needs the right to make roles
+-- (CREATEROLE) only the first time. Make users of your own and put them in:
+--
+--   CREATE ROLE paperround_site LOGIN PASSWORD '…' IN ROLE paperround_web;
+--   CREATE ROLE paperround_hands LOGIN PASSWORD '…' IN ROLE paperround_worker;
+--
+-- paperround_web     the site: reads what pages show, writes what readers and providers ask for
+-- paperround_worker  workers, inbound and the commands for every day: everything but the schema and what is append-only
+--
+-- `paperround migrate`, `restore` and `up` need the owner. `beat` needs no database.
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['paperround_web', 'paperround_worker'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', name);
+        END IF;
+    END LOOP;
+END $$;
+
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM paperround_web, paperround_worker;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM paperround_web, paperround_worker;
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+GRANT USAGE ON SCHEMA public TO paperround_web, paperround_worker;
+
+-- ---- both: the schema's version; records that nobody changes ----------------------------------------------------------
+
+GRANT SELECT ON alembic_version TO paperround_web, paperround_worker;
+GRANT SELECT, INSERT ON edition TO paperround_worker;
+GRANT SELECT ON edition TO paperround_web;
+GRANT SELECT, INSERT ON return_event TO paperround_web, paperround_worker;
+GRANT SELECT, INSERT ON consent_event TO paperround_worker;
+-- The site records consent and cannot read where from, or whose address, it was given.
+GRANT INSERT, SELECT (id, reader_id, kind, at) ON consent_event TO paperround_web;
+
+-- ---- the site ----------------------------------------------------------------------------------------------------------
+
+GRANT SELECT ON coverage, digest, ingest, match, paper, paper_alias, paper_identifier, paper_version, sighting, task_run,
+    topic TO paperround_web;
+GRANT SELECT, INSERT, UPDATE, DELETE ON access_token, feed_key, feedback, interest TO paperround_web;
+GRANT SELECT, INSERT ON query TO paperround_web;
+GRANT SELECT, INSERT, UPDATE ON reader TO paperround_web;
+-- It puts mail in and cancels it, but cannot take a lease or call something sent back.
+GRANT SELECT, INSERT, UPDATE (state, reply, settled_at) ON delivery TO paperround_web;
+-- Signing up asks whether an address is barred, and a provider's call bars one: keyed hashes, never addresses.
+GRANT SELECT, INSERT, UPDATE, DELETE ON suppression TO paperround_web;
+
+-- ---- the workers -------------------------------------------------------------------------------------------------------
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON coverage, delivery, digest, feedback, fetch_host, fetched_body, ingest,
+    ingest_problem, interest, match, paper, paper_alias, paper_identifier, paper_version, query, reader, reader_import,
+    sighting, suppression, task_run, topic TO paperround_worker;
+-- Numbers are drawn ahead where rows are copied in by the thousand.
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO paperround_worker;

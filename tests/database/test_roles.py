@@ -1,0 +1,144 @@
+"""The site and the workers do their work with the rights of their roles, and are refused what is not theirs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import create_engine, make_url, select, text
+from sqlalchemy.exc import ProgrammingError
+
+from service import rounds, task_runs
+from service.database import Database, DatabaseError, roles
+from service.database.tables import Base, Reader, ReaderState, ReturnKind
+from service.papers import ingest
+from service.settings import Settings
+from service.subscribers import catalogue, returned
+from service.subscribers.returned import Return
+from service.subscribers.tokens import Links
+from service.web.app import create_app
+from tests import factories
+from tests.delivery.servers import sink
+
+
+@pytest.fixture
+def as_role(database: Database, migrated_url: str) -> Iterator[dict[str, Database]]:
+    """The database of the test, opened by a user of each role."""
+    roles.grant(database)
+    roles.grant(database)  # may be run again
+    server = create_engine(make_url(migrated_url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    opened = {}
+    with server.connect() as connection:
+        for name in ("web", "worker"):
+            connection.execute(text(f"CREATE ROLE trial_{name} LOGIN PASSWORD 'trial' IN ROLE paperround_{name}"))
+            url = make_url(migrated_url).set(username=f"trial_{name}", password="trial")
+            opened[name] = Database(url.render_as_string(hide_password=False))
+        yield opened
+        for name, each in opened.items():
+            each.close()
+            connection.execute(text(f"DROP ROLE trial_{name}"))
+    server.dispose()
+
+
+def test_the_site_does_its_work_with_its_rights(
+    as_role: dict[str, Database], database: Database, settings: Settings
+) -> None:
+    catalogue.sync(database)
+    factories.edition(database, factories.record("Walking Robots"))
+    bounced = factories.reader(database, settings, "bounced@example.org", queries=["robots"])
+    site = as_role["web"]
+    with TestClient(create_app(settings, site), base_url="https://papers.example", follow_redirects=False) as browser:
+        for path in (
+            "/",
+            "/days",
+            "/topics",
+            "/search?q=robots",
+            "/papers/1",
+            "/feeds/papers.atom",
+            "/sitemap.xml",
+            "/readyz",
+        ):
+            assert browser.get(path).status_code in (200, 301, 302, 307), path
+        form = {
+            "email": "ada@example.org",
+            "queries": "robots",
+            "hour": "6",
+            "timezone": "UTC",
+            "limit": "5",
+            "weekday": ["0"],
+        }
+        assert "Check your inbox" in browser.post("/subscribe", data=form).text
+        with database.transaction() as session:
+            ada = session.scalars(select(Reader.id).where(Reader.email == "ada@example.org")).one()
+        links = Links(settings)
+        for link, body in (
+            (links.confirm(ada), {}),
+            (links.preferences(ada), form | {"hour": "9"}),
+            (links.unsubscribe(ada), {"List-Unsubscribe": "One-Click"}),
+        ):
+            answer = browser.post(link.removeprefix("https://papers.example"), data=body)
+            assert answer.status_code < 400, (link, answer.text)
+    with site.transaction() as session:
+        returned.take(session, settings, Return(ReturnKind.HARD_BOUNCE, "ses", "1", reader_id=bounced))
+    with database.transaction() as session:
+        states = dict(session.execute(select(Reader.email, Reader.state)).all())
+    assert states["ada@example.org"] == ReaderState.UNSUBSCRIBED
+    assert states["bounced@example.org"] != ReaderState.ACTIVE
+
+
+def test_the_workers_do_a_whole_round_with_their_rights(
+    as_role: dict[str, Database], database: Database, settings: Settings
+) -> None:
+    factories.reader(database, settings, queries=["robots"])
+    hands = as_role["worker"]
+    with sink() as server:
+        used = settings.model_copy(update={"smtp_url": f"smtp://127.0.0.1:{server.port}"})
+        ingest.ingest(hands, factories.Listed(factories.record("Walking Robots")), factories.TODAY)
+        report = rounds.run(hands, used, everyone=True)
+        ingest.prune(hands)
+        task_runs.record(hands, "send.due", 1.0, None)
+        task_runs.prune(hands)
+    assert report.sent == 1
+
+
+@pytest.mark.parametrize(
+    ("role", "statement"),
+    [
+        ("web", "SELECT ip, user_agent FROM consent_event"),
+        ("web", "SELECT address_hash FROM consent_event"),
+        ("web", "UPDATE delivery SET lease_owner = 'me'"),
+        ("web", "UPDATE delivery SET reader_id = 1"),
+        ("web", "DELETE FROM delivery"),
+        ("web", "INSERT INTO digest (reader_id) VALUES (1)"),
+        ("web", "UPDATE paper SET title = 'Other'"),
+        ("web", "DELETE FROM reader"),
+        ("web", "SELECT * FROM fetched_body"),
+        ("web", "SELECT * FROM reader_import"),
+        ("web", "TRUNCATE reader"),
+        ("web", "CREATE TABLE mine (id int)"),
+        ("worker", "UPDATE consent_event SET kind = 'confirmed'"),
+        ("worker", "DELETE FROM return_event"),
+        ("worker", "UPDATE edition SET paper_count = 1"),
+        ("worker", "SELECT digest FROM access_token"),
+        ("worker", "ALTER TABLE reader ADD COLUMN mine int"),
+        ("worker", "UPDATE alembic_version SET version_num = '0001'"),
+    ],
+)
+def test_what_is_not_theirs_is_refused(as_role: dict[str, Database], role: str, statement: str) -> None:
+    with (
+        pytest.raises(ProgrammingError, match=r"permission denied|must be owner"),
+        as_role[role].connection() as connection,
+    ):
+        connection.execute(text(statement))
+
+
+def test_who_may_not_grant_is_told_in_one_line(as_role: dict[str, Database]) -> None:
+    with pytest.raises(DatabaseError, match="owner of the tables"):
+        roles.grant(as_role["web"])
+
+
+def test_every_table_is_granted_to_somebody() -> None:
+    granted = set(re.findall(r"\w+", " ".join(re.findall(r" ON ([^;]+) TO ", roles.GRANTS.read_text()))))
+    assert {table.name for table in Base.metadata.sorted_tables} - granted == set()

@@ -1,0 +1,134 @@
+"""From the first release with rows in every table to the newest schema, and the application goes on with them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
+from email.policy import default
+
+import pytest
+from alembic import command
+from fastapi.testclient import TestClient
+from sqlalchemy import create_engine, make_url, select, text
+
+from service import rounds
+from service.database import Database, migrations
+from service.database.tables import Delivery, DeliveryState, Reader, ReaderState
+from service.matching import language
+from service.matching.expression import canonical
+from service.papers import ingest
+from service.readiness import prepare
+from service.settings import Settings
+from service.subscribers import suppression
+from service.subscribers.addresses import hashed
+from service.subscribers.tokens import Links
+from service.web.app import create_app
+from tests import factories
+from tests.delivery.servers import sink
+
+NOW = datetime.now(UTC)
+YESTERDAY = NOW.date() - timedelta(days=1)
+
+
+@pytest.fixture
+def url(server_url: str) -> Iterator[str]:
+    """An empty database of its own on the server of the tests."""
+    server = create_engine(make_url(server_url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text("CREATE DATABASE upgraded"))
+    yield make_url(server_url).set(database="upgraded").render_as_string(hide_password=False)
+    with server.connect() as connection:
+        connection.execute(text("DROP DATABASE upgraded WITH (FORCE)"))
+    server.dispose()
+
+
+FIRST_RELEASE = """
+INSERT INTO edition (id, cut_at, paper_count) VALUES (1, now() - interval '1 day', 2);
+INSERT INTO paper (title, abstract, authors, author_count, categories, listed_on, featured_on,
+                   title_key, published_on, edition_id)
+VALUES ('Walking Robots', 'Robots that walk.', '{"Invented Author"}', 1, '{cs.RO}', :day, :day,
+        'walkingrobots', :day, 1),
+       ('Talking Robots', 'Robots that talk.', '{"Invented Author"}', 1, '{cs.CL}', :day, NULL,
+        'talkingrobots', :day, 1);
+INSERT INTO paper_identifier (scheme, value, paper_id)
+VALUES ('arxiv', '9902.00001', 1), ('arxiv', '9902.00002', 2);
+INSERT INTO sighting (paper_id, source, listed_on) VALUES (1, 'huggingface', :day), (2, 'arxiv', :day);
+INSERT INTO ingest (source, origin, started_at, finished_at, seen, new, updated, rejected)
+VALUES ('arxiv', 'a test', now() - interval '1 day', now() - interval '1 day', 2, 2, 0, 1);
+INSERT INTO ingest_problem (ingest_id, position, problem) VALUES (1, 'row 3', 'has no title');
+INSERT INTO query (canonical, digest) VALUES (:robots, :robots_digest);
+INSERT INTO match (edition_id, query_id, paper_ids, scores) VALUES (1, 1, '{1,2}', '{2,1}');
+INSERT INTO reader (email, address_key, state, paper_limit, confirmed_at, next_digest_at,
+                    last_edition_id)
+VALUES ('ada@example.org', 'ada@example.org', 'active', 12, now() - interval '2 days',
+        now() - interval '1 minute', 1),
+       ('new@example.org', 'new@example.org', 'pending', 12, NULL, NULL, 0),
+       ('left@example.org', 'left@example.org', 'unsubscribed', 12, now() - interval '9 days', NULL, 0);
+INSERT INTO interest (reader_id, query_id, label) VALUES (1, 1, 'robots'), (2, 1, 'robots');
+INSERT INTO consent_event (reader_id, address_hash, kind, wording, origin, ip)
+VALUES (1, :ada, 'requested', 'Yes.', 'subscribe', '203.0.113.9');
+INSERT INTO digest (reader_id, slot, first_edition_id, last_edition_id, paper_ids, reason_papers,
+                    reason_queries, matched)
+VALUES (1, now() - interval '1 day', 1, 1, '{1,2}', '{0,1}', '{1,1}', 2);
+INSERT INTO delivery (kind, priority, reader_id, digest_id, message_id, state, reply, settled_at)
+VALUES ('digest', 5, 1, 1, 'first@papers.example', 'sent', '250 Ok', now() - interval '1 day'),
+       ('confirm', 0, 2, NULL, 'second@papers.example', 'queued', NULL, NULL);
+INSERT INTO suppression (address_hash, reason, detail) VALUES (:left, 'operator', 'asked to');
+"""
+"""What the first release left after one round: two papers, three readers, one digest sent."""
+
+
+def first_release(database: Database, settings: Settings) -> None:
+    robots = canonical(language.parse("robots"))
+    values: dict[str, object] = {
+        "day": YESTERDAY,
+        "robots": robots,
+        "robots_digest": hashlib.sha256(robots.encode()).digest(),
+        "ada": hashed(settings, "ada@example.org"),
+        "left": hashed(settings, "left@example.org"),
+    }
+    with database.connection() as connection:
+        command.upgrade(migrations.configuration(connection), "0001")
+        for one in FIRST_RELEASE.split(";\n"):
+            statement = text(one)
+            connection.execute(statement, {name: values[name] for name in statement.compile().params})
+
+
+def test_the_first_release_with_its_data_becomes_this_one_and_goes_on(url: str, settings: Settings) -> None:
+    with Database(url) as database, sink() as server:
+        used = settings.model_copy(update={"database_url": url, "smtp_url": f"smtp://127.0.0.1:{server.port}"})
+        first_release(database, used)
+        assert migrations.pending(database)[0] == "0002"
+        prepare(database)
+        assert migrations.pending(database) == []
+
+        with database.transaction() as session:
+            assert suppression.contains(session, hashed(used, "left@example.org"))
+            states = dict(session.execute(select(Reader.email, Reader.state)).all())
+        assert states["ada@example.org"] == ReaderState.ACTIVE
+        assert states["left@example.org"] == ReaderState.UNSUBSCRIBED
+
+        again = factories.Listed(factories.record("A Third Paper on Robots"))
+        assert ingest.ingest(database, again, factories.TODAY).new == 1
+        report = rounds.run(database, used)
+        assert (report.edition, report.papers, report.readers, report.queued) == (2, 1, 1, 1)
+        assert server.recipients == ["ada@example.org", "new@example.org"], "what was queued before goes out, too"
+        (digest,) = (content for recipient, content in server.accepted if recipient == "ada@example.org")
+        mail = message_from_bytes(digest, policy=default)
+        body = mail.get_body(("plain",))
+        assert body is not None
+        assert "A Third Paper on Robots" in body.get_content()
+        assert "Walking Robots" not in body.get_content(), "nobody is mailed a paper twice"
+        assert rounds.run(database, used).queued == 0
+
+        with TestClient(create_app(used, database), base_url="https://papers.example") as browser:
+            assert browser.get("/readyz").text == "ready\n"
+            assert "Walking Robots" in browser.get(f"/day/{YESTERDAY}").text
+            assert "Talking Robots" in browser.get("/search", params={"q": "talking robots"}).text
+            path = Links(used).unsubscribe(1).removeprefix("https://papers.example")
+            assert browser.post(path, data={"List-Unsubscribe": "One-Click"}).status_code == 200
+        with database.transaction() as session:
+            assert session.get_one(Reader, 1).state == ReaderState.UNSUBSCRIBED
+            assert set(session.scalars(select(Delivery.state))) == {DeliveryState.SENT}
