@@ -50,8 +50,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON suppression TO paperround_web;
 
 -- ---- the workers -------------------------------------------------------------------------------------------------------
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON coverage, delivery, digest, feedback, fetch_host, fetched_body, ingest,
+GRANT SELECT, INSERT, UPDATE, DELETE ON carried_over, coverage, delivery, digest, feedback, fetch_host, fetched_body, ingest,
     ingest_problem, interest, match, paper, paper_alias, paper_identifier, paper_version, query, reader, reader_import,
-    sighting, suppression, task_run, topic TO paperround_worker;
+    sending_pause, sighting, suppression, task_run, topic TO paperround_worker;
 -- Numbers are drawn ahead where rows are copied in by the thousand.
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO paperround_worker;
