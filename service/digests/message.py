@@ -14,6 +14,8 @@ from email.utils import format_datetime
 from functools import lru_cache
 from typing import Final
 
+from service.translation import gettext, joined, ngettext
+
 _BREAK = re.compile(r"[\r\n\x00]")
 _ATOM = re.compile(r"^[A-Za-z0-9 !#$%&'*+\-/=?^_`{|}~]+$")
 _LINE: Final = 76
@@ -171,14 +173,19 @@ def subject(labels: Sequence[str], titles: Sequence[str], longest: int = 78) -> 
     """
     named = list(dict.fromkeys(label for label in labels if label))[:2]
     if len(titles) == 1 or not named:
-        return shortened(titles[0], longest if len(titles) == 1 else longest - 12) + (
-            f" and {len(titles) - 1} more" if len(titles) > 1 else ""
-        )
+        named = [titles[0]]
     rest = len(titles) - len(named)
-    tail = f" and {rest} more" if rest > 0 else ""
-    joiner = ", " if tail else " and "
-    room = (longest - len(tail) - len(joiner)) // len(named)
-    return joiner.join(shortened(label, room) for label in named) + tail
+    around = len(_with_rest([""] * len(named), rest))
+    return _with_rest([shortened(each, (longest - around) // len(named)) for each in named], rest)
+
+
+def _with_rest(named: Sequence[str], rest: int) -> str:
+    if rest <= 0:
+        return joined(named)
+    listed = named[0]
+    for each in named[1:]:
+        listed = gettext("%(first)s, %(next)s", first=listed, next=each)
+    return ngettext("%(named)s and %(num)s more", "%(named)s and %(num)s more", rest, named=listed)
 
 
 def shortened(text: str, longest: int) -> str:

@@ -10,6 +10,7 @@ from itsdangerous import BadData, SignatureExpired, TimestampSigner, URLSafeTime
 from itsdangerous.encoding import base64_encode, int_to_bytes
 
 from service.settings import Settings
+from service.translation import gettext as _
 
 
 class Purpose(StrEnum):
@@ -102,12 +103,12 @@ class Links:
             reader_id = self._signers[purpose].loads(token, max_age=int(lifetime.total_seconds()) if lifetime else None)
         except SignatureExpired:
             raise ExpiredToken(
-                "this link has expired: enter your address on the subscribe page and a new one comes by mail"
+                _("this link has expired: enter your address on the subscribe page and a new one comes by mail")
             ) from None
         except BadData:
-            raise ForgedToken("this link is not valid: copy it whole from the mail, or ask for a new one") from None
+            raise ForgedToken(_("this link is not valid: copy it whole from the mail, or ask for a new one")) from None
         if not isinstance(reader_id, int):
-            raise ForgedToken("this link is not valid: copy it whole from the mail, or ask for a new one")
+            raise ForgedToken(_("this link is not valid: copy it whole from the mail, or ask for a new one"))
         return reader_id
 
     def _link(self, purpose: Purpose, reader_id: int) -> str:
