@@ -1,4 +1,4 @@
-"""A paper as it appears in a mail: rendered and encoded once, with a hole for the reader's own reason."""
+"""A paper as it appears in a mail: rendered and encoded once, with holes for the reader's own reason and links."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from service.papers.archive import PaperView
 
 LONGEST_ABSTRACT: Final = 480
 """Characters: enough to decide by, short enough for ten papers in 40 KB."""
+HOLES: Final = ("reason", "feedback")
+"""Filled in for each reader."""
 _WIDTH: Final = 76
 _SENTENCE_ENDS: Final = (". ", "? ", "! ", "。")
 
@@ -25,7 +27,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class CardText:
-    """What a card says. ``reason`` is filled in for each reader."""
+    """What a card says. ``reason`` and ``feedback`` are filled in for each reader."""
 
     title: str
     short_title: str
@@ -36,7 +38,10 @@ class CardText:
     tldr: str
     abstract: str
     links: tuple[Link, ...]
+    paper_id: int
     reason: str
+    feedback: str
+    """What the links of feedback begin with, ending in a slash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,9 @@ def card_text(paper: PaperView, origin: str, longest_abstract: int) -> CardText:
         tldr=shortened_at_sentence(paper.tldr or "", longest_abstract),
         abstract=shortened_at_sentence(paper.abstract, longest_abstract),
         links=tuple(links),
+        paper_id=paper.id,
         reason="",
+        feedback="",
     )
 
 
@@ -81,14 +88,14 @@ def made(paper: PaperView, templates: Templates, origin: str, longest_abstract: 
     """The card of a paper in both parts of the mail."""
     words = card_text(paper, origin, longest_abstract)
     fields = {name: getattr(words, name) for name in CardText.__slots__}
-    html_card = {**fields, **holes(["reason"])}
+    html_card = {**fields, **holes(HOLES)}
     text_card = {
         **fields,
         "title": textwrap.fill(words.title, _WIDTH),
         "byline": words.byline,
         "abstract": textwrap.fill(words.abstract, _WIDTH),
         "tldr": words.tldr,
-        **holes(["reason"]),
+        **holes(HOLES),
     }
     html_source, text_source = templates.html_parts("digest").card, templates.text_parts("digest").card
     return Card(

@@ -16,17 +16,20 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from service.database.tables import DeliveryKind, Digest, Interest, Query, Reader, ReaderState
-from service.digests import cards, message, quoted
+from service.digests import cards, evidence, message, quoted
 from service.digests.cards import Card
+from service.digests.evidence import NOTHING, Evidence, Readings
 from service.digests.message import Headers, Sender
 from service.digests.templates import Fragments, holes, templates
 from service.matching import language
+from service.matching.expression import Expression
 from service.outbox.claims import Claim
 from service.papers import archive
 from service.settings import Settings
@@ -37,12 +40,21 @@ from service.subscribers.tokens import Links
 SITE_NAME: Final = "Paperround"
 MOST_HTML_BYTES: Final = 95_000
 """Mail programs cut longer HTML off (Gmail at about 102 KB)."""
+USUAL_BYTES: Final = 38_000
+"""Of both parts of a digest of ten papers or fewer: abstracts are cut shorter where they would make it longer."""
+_USUAL_PAPERS: Final = 10
 _CARD_SECONDS: Final = 600.0
 """A card older than this is made anew: counts and a withdrawal may have changed."""
+_MOST_EVIDENCE: Final = 200_000
 _NAMED_REASONS: Final = 3
 _FRAME_HOLES: Final = (
     "title", "headline", "summary", "preheader", "more", "preferences_url", "unsubscribe_url",
 )  # fmt: skip
+_TRENDING: Final = Evidence(quoted.encoded("Widely read these days"), quoted.encoded("Widely read these days"))
+_TRENDING_FIRST: Final = Evidence(
+    quoted.encoded("<strong>Trending</strong>, beside what you asked for. ") + _TRENDING.html,
+    quoted.encoded("Trending, beside what you asked for. ") + _TRENDING.text,
+)
 _ENTITLED: Final = {
     DeliveryKind.DIGEST: (ReaderState.ACTIVE,),
     DeliveryKind.WELCOME: (ReaderState.ACTIVE,),
@@ -80,6 +92,9 @@ class Draft:
     reason_papers: Sequence[int]
     reason_queries: Sequence[int]
     matched: int
+    trending_ids: Sequence[int] = ()
+    digest_id: int | None = None
+    """The row; None where nothing is stored yet, as in a preview."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +137,10 @@ class Composer:
         self._frame_html = self._frame(html_part=True)
         self._frame_text = self._frame(html_part=False)
         self._cards: dict[tuple[int, int], tuple[float, Card]] = {}
+        self._readings: dict[int, tuple[float, Readings]] = {}
+        self._evidence: dict[tuple[int, int], tuple[float, Evidence]] = {}
+        self._expressions: dict[int, Expression] = {}
+        """Of queries by id: a query never changes its meaning."""
         self._lock = threading.Lock()
 
     # ---- for the sender ----------------------------------------------------------------------------------------------
@@ -136,7 +155,8 @@ class Composer:
         suppressed = suppression.among(session, hashes.values())
         drafts = self._drafts(session, claims)
         labels = self._labels(session, [(claim.reader_id, drafts.get(claim.digest_id or 0)) for claim in claims])
-        papers = self._fetched(session, (paper for draft in drafts.values() for paper in draft.paper_ids))
+        papers = self._fetched(session, drafts.values())
+        self._learn(session, drafts.values())
         now = datetime.now(UTC)
         made: list[Composed | Withheld] = []
         for claim in claims:
@@ -163,7 +183,8 @@ class Composer:
         if reader is None:
             raise LookupError("the reader is gone")
         labels = self._labels(session, [(reader_id, draft)])
-        papers = self._fetched(session, draft.paper_ids)
+        papers = self._fetched(session, [draft])
+        self._learn(session, [draft])
         parts = self._digest(reader, draft, labels, papers)
         return RenderedMail(parts.subject, _decoded(parts.html), _decoded(parts.text))
 
@@ -192,29 +213,80 @@ class Composer:
         papers: Mapping[int, archive.PaperView],
     ) -> _Parts:
         shown = [(place, papers[paper]) for place, paper in enumerate(draft.paper_ids) if paper in papers]
-        reasons: dict[int, list[str]] = {}
+        reasons: dict[int, list[int]] = {}
         for place, query in zip(draft.reason_papers, draft.reason_queries, strict=True):
-            reasons.setdefault(place, []).append(labels[reader.id, query])
+            reasons.setdefault(place, []).append(query)
         titles = [paper.title for _, paper in shown]
-        leading = [reasons[place][0] for place, _ in shown if reasons.get(place)]
+        leading = [labels[reader.id, reasons[place][0]] for place, _ in shown if reasons.get(place)]
         values = self._frame_values(reader, draft, titles)
+        lines = [
+            (paper, self._reason(paper, [labels[reader.id, query] for query in found], found))
+            for place, paper in shown
+            for found in [reasons.get(place, [])]
+        ]
+        trending = [papers[paper] for paper in draft.trending_ids if paper in papers]
+        feedback = quoted.encoded(f"{self._links.feedback(reader.id)}/")
         longest = cards.LONGEST_ABSTRACT
         while True:
             html_parts = self._frame_html[0].filled(values.html)
             text_parts = self._frame_text[0].filled(values.text)
-            for place, paper in shown:
+            for paper, reason in lines:
                 card = self._card(paper, longest)
-                reason = _because(reasons.get(place, []))
-                html_parts += card.html.filled({"reason": quoted.encoded(html.escape(reason))})
-                wrapped = textwrap.fill(reason, 76) if len(reason) > 76 else reason
-                text_parts += card.text.filled({"reason": quoted.encoded(wrapped)})
+                html_parts += card.html.filled({"reason": reason.html, "feedback": feedback})
+                text_parts += card.text.filled({"reason": reason.text, "feedback": feedback})
+            for number, paper in enumerate(trending):
+                card = self._card(paper, cards.LONGEST_ABSTRACT // 3)
+                reason = _TRENDING_FIRST if number == 0 else _TRENDING
+                html_parts += card.html.filled({"reason": reason.html, "feedback": feedback})
+                text_parts += card.text.filled({"reason": reason.text, "feedback": feedback})
             html_parts += self._frame_html[1].filled(values.html)
             text_parts += self._frame_text[1].filled(values.text)
             # Encoded length bounds the decoded one, so the cheap measure is the safe one.
-            if longest <= cards.LONGEST_ABSTRACT // 4 or sum(map(len, html_parts)) <= MOST_HTML_BYTES:
+            size = sum(map(len, html_parts))
+            usual = len(shown) > _USUAL_PAPERS or size + sum(map(len, text_parts)) <= USUAL_BYTES
+            if longest <= cards.LONGEST_ABSTRACT // 8 or (size <= MOST_HTML_BYTES and usual):
                 break
             longest //= 2
         return _Parts(message.subject(leading, titles), text_parts, html_parts)
+
+    def _reason(self, paper: archive.PaperView, labels: Sequence[str], queries: Sequence[int]) -> Evidence:
+        """Why the paper is there, in the reader's words, then in the paper's: those of the strongest reason."""
+        said = _said(tuple(labels))
+        shown = self._shown(paper, queries[0]) if queries else NOTHING
+        return Evidence(said.html + shown.html, said.text + shown.text)
+
+    def _shown(self, paper: archive.PaperView, query: int) -> Evidence:
+        now = time.monotonic()
+        held = self._evidence.get((paper.id, query))
+        if held is not None and held[0] > now:
+            return held[1]
+        meant = self._expressions.get(query)
+        if meant is None:
+            return NOTHING
+        read = self._readings.get(paper.id)
+        if read is None or read[0] <= now:
+            read = (now + _CARD_SECONDS, evidence.read(paper))
+        made = evidence.encoded(evidence.found(read[1], meant))
+        with self._lock:
+            if len(self._readings) > 20_000:
+                self._readings.clear()
+            if len(self._evidence) > _MOST_EVIDENCE:
+                self._evidence.clear()
+            self._readings[paper.id] = read
+            self._evidence[paper.id, query] = (now + _CARD_SECONDS, made)
+        return made
+
+    def _learn(self, session: Session, drafts: Iterable[Draft]) -> None:
+        """What the queries of these drafts look for, those that are not known yet."""
+        wanted = {query for draft in drafts for query in draft.reason_queries} - self._expressions.keys()
+        if not wanted:
+            return
+        found = session.execute(select(Query.id, Query.canonical).where(Query.id.in_(wanted))).all()
+        learned = {query: language.recall(canonical) for query, canonical in found}
+        with self._lock:
+            if len(self._expressions) > _MOST_EVIDENCE:
+                self._expressions.clear()
+            self._expressions |= learned
 
     def _frame_values(self, reader: Reader, draft: Draft, titles: Sequence[str]) -> _FrameValues:
         count = len(titles)
@@ -233,10 +305,11 @@ class Composer:
         text_words = {name: quoted.encoded(word) for name, word in words.items()}
         site = self._settings.origin
         if more > 0:
-            said = f"{more} more paper{'s' if more != 1 else ''} matched your topics."
-            link = f'<a href="{html.escape(site)}/search">Search the archive</a>'
-            html_words["more"] = quoted.encoded(f"<p>{said} {link}</p>")
-            text_words["more"] = quoted.encoded(f"{said} Search the archive:\n{site}/search\n")
+            said = f"and {more} more"
+            url = f"{site}/search" if draft.digest_id is None else self._links.digest(draft.digest_id)
+            link = f'<a href="{html.escape(url)}">{said}</a>'
+            html_words["more"] = quoted.encoded(f"<p>… {link} that matched your topics.</p>")
+            text_words["more"] = quoted.encoded(f"… {said} that matched your topics:\n{url}\n")
         else:
             html_words["more"] = text_words["more"] = b""
         return _FrameValues(html_words, text_words)
@@ -264,7 +337,15 @@ class Composer:
         if not wanted:
             return {}
         return {
-            digest.id: Draft(digest.slot, digest.paper_ids, digest.reason_papers, digest.reason_queries, digest.matched)
+            digest.id: Draft(
+                digest.slot,
+                digest.paper_ids,
+                digest.reason_papers,
+                digest.reason_queries,
+                digest.matched,
+                digest.trending_ids,
+                digest.id,
+            )
             for digest in session.scalars(select(Digest).where(Digest.id.in_(wanted)))
         }
 
@@ -287,8 +368,8 @@ class Composer:
                 labels[reader, query] = language.explain(language.parse(texts[query]))
         return labels
 
-    def _fetched(self, session: Session, paper_ids: Iterable[int]) -> dict[int, archive.PaperView]:
-        wanted = set(paper_ids)
+    def _fetched(self, session: Session, drafts: Iterable[Draft]) -> dict[int, archive.PaperView]:
+        wanted = {paper for draft in drafts for paper in (*draft.paper_ids, *draft.trending_ids)}
         return archive.by_ids(session, wanted) if wanted else {}
 
     # ---- letters -----------------------------------------------------------------------------------------------------
@@ -322,6 +403,13 @@ class Composer:
 class _FrameValues:
     html: dict[str, bytes]
     text: dict[str, bytes]
+
+
+@lru_cache(maxsize=50_000)
+def _said(labels: tuple[str, ...]) -> Evidence:
+    said = _because(labels)
+    wrapped = textwrap.fill(said, 76) if len(said) > 76 else said
+    return Evidence(quoted.encoded(html.escape(said)), quoted.encoded(wrapped))
 
 
 def _because(labels: Sequence[str]) -> str:

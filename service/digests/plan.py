@@ -2,45 +2,45 @@
 
 The steps for one chunk, all in one transaction, so that a crash at any point means the chunk never happened:
 
-1. Lock readers who are due, passing over those another planner holds.
-2. Fetch their interests and the match rows of the editions that each has not considered.
-3. Choose (``matching.rank``): muted papers out, the best up to the reader's limit.
+1. Lock readers who are due, passing over those another planner holds (``due``).
+2. Fetch their interests and the match rows of the editions that each has not considered (``candidates``).
+3. Choose (``matching.rank``): muted papers out, the best up to the reader's limit, each interest in its turn; and a few
+   papers that everybody talks about (``trending``), apart.
 4. COPY the digests and their deliveries. Unique (reader, slot) is the second lock.
 5. Advance each reader: the next slot, and the last edition considered. A reader with nothing new advances too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import structlog
-from numpy.typing import NDArray
 from psycopg.errors import UniqueViolation
-from sqlalchemy import Row, Select, func, select, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from service.database import Database
-from service.database.arrays import integers
+from service.database import Database, bulk
+from service.database.bulk import Ragged
 from service.database.engine import raw
-from service.database.tables import DeliveryKind, Edition, Reader, ReaderState
-from service.digests import candidates
-from service.digests.candidates import Due, Matches
+from service.database.tables import DeliveryKind, Reader
+from service.digests import candidates, due, trending
+from service.digests.candidates import Due, Interests, Ints, Matches, Window
 from service.digests.compose import Draft
+from service.digests.learned import Tastes
 from service.matching import match, rank
 from service.outbox import rows
 from service.settings import Settings
-from service.subscribers import schedule
 
-log = structlog.get_logger(__name__)
-
-Ints = NDArray[np.int64]
-
-_EVERY_SLOT_COMES_WITHIN: Final = timedelta(days=8)
+_DIGESTS: Final = """
+    COPY digest (id, reader_id, slot, first_edition_id, last_edition_id, matched, paper_ids, reason_papers,
+        reason_queries, trending_ids) FROM STDIN (FORMAT binary)
+"""
+_DELIVERIES: Final = """
+    COPY delivery (reader_id, digest_id, due_at, deadline, priority, kind, message_id) FROM STDIN (FORMAT binary)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +68,18 @@ def plan_due(
     """
     moment = now or datetime.now(UTC)
     match.match_pending(database, now=moment)
-    matches = Matches(database)
+    matches, tastes = Matches(database), Tastes()
     readers = digests = last_id = 0
     while True:
         with database.transaction() as session:
-            due = _lock_all(session, settings, moment, last_id) if everyone else _lock_due(session, settings, moment)
-            if not due:
+            locked = (
+                due.lock_all(session, settings, moment, last_id) if everyone else due.lock(session, settings, moment)
+            )
+            if not len(locked):
                 break
-            digests += _plan_chunk(session, settings, due, matches, moment)
-        readers += len(due)
-        last_id = due[-1].id
+            digests += _plan_chunk(session, settings, locked, matches, tastes, moment)
+        readers += len(locked)
+        last_id = int(locked.id[-1])
         if on_progress is not None:
             on_progress(readers)
     return PlanReport(slot=moment if everyone else None, readers=readers, digests=digests)
@@ -94,173 +96,172 @@ def peek(database: Database, reader_id: int, *, now: datetime | None = None) -> 
         reader = session.get(Reader, reader_id)
         if reader is None:
             raise LookupError(f"there is no reader {reader_id}")
-        due = [Due(reader.id, moment, moment, reader.paper_limit, reader.last_edition_id)]
-        newest = session.scalar(select(func.max(Edition.id))) or 0
-        found, _ = candidates.of(session, due, Matches(database), moment, newest)
-    chosen = rank.choose(found, np.array([reader.paper_limit], np.int64))
-    if not len(chosen.paper):
+        chosen = _choose(session, _alone(reader, moment), Matches(database), Tastes(), moment)
+    if not len(chosen.paper.values):
         return None
     return Draft(
         slot=moment,
-        paper_ids=chosen.paper.tolist(),
-        reason_papers=chosen.reason_paper.tolist(),
-        reason_queries=chosen.reason_query.tolist(),
+        paper_ids=chosen.paper.values.tolist(),
+        reason_papers=chosen.reason_paper.values.tolist(),
+        reason_queries=chosen.reason_query.values.tolist(),
         matched=int(chosen.matched[0]),
+        trending_ids=chosen.trending.values.tolist(),
     )
 
 
-# ---- step 1 ----------------------------------------------------------------------------------------------------------
-
-_COLUMNS: Final = (
-    Reader.id,
-    Reader.next_digest_at,
-    Reader.paper_limit,
-    Reader.last_edition_id,
-    Reader.timezone,
-    Reader.digest_hour,
-    Reader.weekdays,
-)
-
-
-def _lock_due(session: Session, settings: Settings, now: datetime) -> list[Due]:
-    """Readers whose slot has come, the longest waiting first: reads ix_reader_due."""
-    statement = (
-        select(*_COLUMNS)
-        .where(Reader.state == ReaderState.ACTIVE, Reader.next_digest_at <= now)
-        .order_by(Reader.next_digest_at, Reader.id)
+def _alone(reader: Reader, now: datetime) -> Due:
+    at = np.array([due.microseconds(now)], np.int64)
+    return Due(
+        id=np.array([reader.id], np.int64),
+        slot=at,
+        next_digest_at=at,
+        paper_limit=np.array([reader.paper_limit], np.int64),
+        last_edition_id=np.array([reader.last_edition_id], np.int64),
+        trending=np.array([reader.trending], np.bool_),
     )
-    due = []
-    for row in _locked(session, settings, statement):
-        # After days of standstill the reader gets one digest, for the newest slot, with everything since the last.
-        slot = row.next_digest_at
-        following = _slot_after(row, max(slot, now - _EVERY_SLOT_COMES_WITHIN))
-        while following <= now:
-            slot, following = following, _slot_after(row, following)
-        due.append(Due(row.id, slot, following, row.paper_limit, row.last_edition_id))
-    return due
 
 
-def _slot_after(row: Row[*tuple[Any, ...]], moment: datetime) -> datetime:
-    """The schedule remembers its answers, so that a million readers of a few thousand schedules ask it little."""
-    try:
-        return schedule.next_slot(moment, timezone=row.timezone, hour=row.digest_hour, weekdays=row.weekdays)
-    except schedule.ScheduleError as error:
-        # A zone that the tables of zones have dropped must not keep a whole chunk from being planned.
-        log.error("plan.schedule_unusable", reader=row.id, error=str(error))
-        return moment + timedelta(days=1)
+# ---- steps 2 and 3 ---------------------------------------------------------------------------------------------------
 
 
-def _lock_all(session: Session, settings: Settings, now: datetime, after_id: int) -> list[Due]:
-    """The next active readers by id. Waits for one that somebody else holds: due readers would be found again."""
-    statement = select(*_COLUMNS).where(Reader.state == ReaderState.ACTIVE, Reader.id > after_id).order_by(Reader.id)
-    return [
-        Due(row.id, now, row.next_digest_at, row.paper_limit, row.last_edition_id)
-        for row in _locked(session, settings, statement, skip=False)
-    ]
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """What each reader of a chunk gets: the columns of their digests."""
+
+    new: Window
+    paper: Ragged
+    reason_paper: Ragged
+    reason_query: Ragged
+    matched: Ints
+    trending: Ragged
+
+    def of(self, readers: Ints) -> _Chosen:
+        """The same for some of the readers."""
+        return _Chosen(
+            self.new,
+            _taken(self.paper, readers),
+            _taken(self.reason_paper, readers),
+            _taken(self.reason_query, readers),
+            self.matched[readers],
+            _taken(self.trending, readers),
+        )
 
 
-def _locked(
-    session: Session, settings: Settings, statement: Select[*tuple[Any, ...]], *, skip: bool = True
-) -> Sequence[Row[*tuple[Any, ...]]]:
-    return session.execute(statement.limit(settings.plan_chunk).with_for_update(skip_locked=skip)).all()
+def _choose(session: Session, locked: Due, matches: Matches, tastes: Tastes, now: datetime) -> _Chosen:
+    new = candidates.window(session, locked, matches, now)
+    wants = candidates.interests(session, locked)
+    liking = tastes.of(session, locked, new)
+    pool = trending.pool(session, new, now)
+    parts, asides = [], []
+    for begin, end, found in candidates.blocks(locked, wants, matches, new):
+        likeness = None if liking is None else liking.beginning_at(begin)
+        parts.append(rank.choose(found, locked.paper_limit[begin:end], new.papers.upvotes, likeness))
+        asides.append(trending.unwanted(pool, found, parts[-1], new))
+    chosen = rank.one_after_the_other(parts)
+    return _Chosen(
+        new=new,
+        paper=Ragged(chosen.start, new.papers.id[chosen.paper]),
+        reason_paper=Ragged(chosen.reason_start, chosen.reason_paper),
+        reason_query=Ragged(chosen.reason_start, _queries(wants, chosen)),
+        matched=chosen.matched,
+        trending=trending.choose(session, pool, np.concatenate(asides), locked, wants, matches),
+    )
 
 
-# ---- steps 2 to 5 ----------------------------------------------------------------------------------------------------
+def _queries(wants: Interests, chosen: rank.Chosen) -> Ints:
+    reader = np.repeat(np.arange(len(chosen.matched)), np.diff(chosen.reason_start))
+    queries: Ints = wants.query[wants.first[reader] + chosen.reason_slot]
+    return queries
 
 
-def _plan_chunk(session: Session, settings: Settings, due: Sequence[Due], matches: Matches, now: datetime) -> int:
-    newest = session.scalar(select(func.max(Edition.id))) or 0
-    found, window = candidates.of(session, due, matches, now, newest)
-    limits = np.array([reader.paper_limit for reader in due], np.int64)
-    chosen = rank.choose(found, limits)
-    planned = [position for position, (start, end) in enumerate(pairwise(chosen.start.tolist())) if end > start]
-    considered = [newest] * len(due)
-    if planned:
+def _taken(column: Ragged, readers: Ints) -> Ragged:
+    size = np.diff(column.start)[readers]
+    start = np.concatenate(([0], np.cumsum(size)))
+    place = np.arange(int(start[-1])) + np.repeat(column.start[readers] - start[:-1], size)
+    return Ragged(start, column.values[place])
+
+
+# ---- steps 4 and 5 ---------------------------------------------------------------------------------------------------
+
+
+def _plan_chunk(
+    session: Session, settings: Settings, locked: Due, matches: Matches, tastes: Tastes, now: datetime
+) -> int:
+    chosen = _choose(session, locked, matches, tastes, now)
+    planned = np.flatnonzero(np.diff(chosen.paper.start))
+    considered = np.full(len(locked), chosen.new.newest, np.int64)
+    if len(planned):
         try:
             with session.begin_nested():
-                _write(session, settings, due, chosen, planned, window, newest, now)
+                _write(session, settings, locked, chosen, planned, now)
         except UniqueViolation:
             # Somebody has a digest for this very slot: clocks were set back, or hours changed to and fro. They keep it,
             # and what they have not seen comes with their next one.
-            served = _served(session, due)
-            for position in served:
-                considered[position] = due[position].last_edition_id
-            planned = [position for position in planned if position not in served]
-            _write(session, settings, due, chosen, planned, window, newest, now)
-    _advance(session, due, considered)
+            served = _served(session, locked)
+            considered[served] = locked.last_edition_id[served]
+            planned = np.setdiff1d(planned, served)
+            _write(session, settings, locked, chosen, planned, now)
+    _advance(session, locked, considered)
     return len(planned)
 
 
-def _served(session: Session, due: Sequence[Due]) -> set[int]:
+def _served(session: Session, locked: Due) -> Ints:
     """Positions of readers who have a digest for their slot. They are locked, so no other planner adds one."""
     statement = text("""
         SELECT due.position - 1
         FROM unnest(CAST(:ids AS bigint[]), CAST(:slots AS timestamptz[])) WITH ORDINALITY AS due (id, slot, position)
         JOIN digest ON digest.reader_id = due.id AND digest.slot = due.slot
     """)
-    values = {"ids": [reader.id for reader in due], "slots": [reader.slot for reader in due]}
-    return set(session.scalars(statement, values))
+    values = {"ids": locked.id.tolist(), "slots": [due.moment(slot) for slot in locked.slot.tolist()]}
+    return np.array(session.scalars(statement, values).all(), np.int64)
 
 
-def _write(
-    session: Session,
-    settings: Settings,
-    due: Sequence[Due],
-    chosen: rank.Chosen,
-    planned: Sequence[int],
-    window: int,
-    newest: int,
-    now: datetime,
-) -> None:
+def _write(session: Session, settings: Settings, locked: Due, chosen: _Chosen, planned: Ints, now: datetime) -> None:
     """Step 4. Ids are drawn first, so that a digest and its delivery go in by COPY without a look in between."""
-    draw = text("SELECT nextval(pg_get_serial_sequence('digest', 'id')) FROM generate_series(1, :count)")
-    digest_ids = session.scalars(draw, {"count": len(planned)}).all()
-    start, reason_start = chosen.start.tolist(), chosen.reason_start.tolist()
-    paper, matched = chosen.paper.tolist(), chosen.matched.tolist()
-    reason_paper, reason_query = chosen.reason_paper.tolist(), chosen.reason_query.tolist()
+    if not len(planned):
+        return
+    with raw(session).cursor(binary=True) as cursor:
+        draw = """
+            SELECT array_send(array_agg(nextval(pg_get_serial_sequence('digest', 'id')))) FROM generate_series(1, %s)
+        """
+        digest_ids = bulk.numbers(cursor.execute(draw, (len(planned),)).fetchall()[0][0])
+    new, mine = chosen.new, chosen.of(planned)
+    reader_ids, slots = locked.id[planned].astype(">i8"), locked.slot[planned]
+    digests = bulk.ragged(
+        [
+            digest_ids.astype(">i8"),
+            reader_ids,
+            bulk.timestamps(slots),
+            (np.maximum(locked.last_edition_id[planned], new.before) + 1).astype(">i4"),
+            np.full(len(planned), new.newest, ">i4"),
+            mine.matched.astype(">i4"),
+            mine.paper,
+            mine.reason_paper,
+            mine.reason_query,
+            mine.trending,
+        ]
+    )
+    # Where the slot is long past, some time is left all the same: late is better than never.
     patience = timedelta(hours=settings.deadline_hours)
-    message_ids = rows.message_ids(settings.mail_domain, len(planned))
-    kind, priority = DeliveryKind.DIGEST, rows.PRIORITY[DeliveryKind.DIGEST]
-    digests, deliveries = [], []
-    for digest_id, position, message_id in zip(digest_ids, planned, message_ids, strict=True):
-        reader = due[position]
-        papers = paper[start[position] : start[position + 1]]
-        why = slice(reason_start[position], reason_start[position + 1])
-        slot = reader.slot.isoformat()
-        digests.append(
-            f"{digest_id}\t{reader.id}\t{slot}\t{max(reader.last_edition_id, window) + 1}\t{newest}\t"
-            f"{integers(papers)}\t{integers(reason_paper[why])}\t{integers(reason_query[why])}\t{matched[position]}\n"
-        )
-        # Where the slot is long past, some time is left all the same: late is better than never.
-        deadline = max(reader.slot + patience, now + patience / 4)
-        deliveries.append(
-            f"{kind}\t{priority}\t{reader.id}\t{digest_id}\t{message_id}\t{slot}\t{deadline.isoformat()}\n"
-        )
-    with raw(session).cursor() as cursor:
-        with cursor.copy(
-            "COPY digest (id, reader_id, slot, first_edition_id, last_edition_id, paper_ids, reason_papers,"
-            " reason_queries, matched) FROM STDIN"
-        ) as copy:
-            copy.write("".join(digests))
-        with cursor.copy(
-            "COPY delivery (kind, priority, reader_id, digest_id, message_id, due_at, deadline) FROM STDIN"
-        ) as copy:
-            copy.write("".join(deliveries))
+    at_least = due.microseconds(now + patience / 4)
+    deadlines = np.maximum(slots + patience // timedelta(microseconds=1), at_least)
+    message_ids = [each.encode() for each in rows.message_ids(settings.mail_domain, len(planned))]
+    kind = DeliveryKind.DIGEST
+    deliveries = bulk.fixed(
+        [
+            reader_ids,
+            digest_ids.astype(">i8"),
+            bulk.timestamps(slots),
+            bulk.timestamps(deadlines),
+            np.full(len(planned), rows.PRIORITY[kind], ">i2"),
+            np.full(len(planned), kind.value.encode(), f"S{len(kind.value)}"),
+            np.array(message_ids, f"S{len(message_ids[0])}"),
+        ]
+    )
+    bulk.copy(raw(session), _DIGESTS, digests)
+    bulk.copy(raw(session), _DELIVERIES, deliveries)
 
 
-def _advance(session: Session, due: Sequence[Due], considered: Sequence[int]) -> None:
-    """Step 5. ``considered``: for each reader the newest edition that has been looked through."""
-    statement = text("""
-        UPDATE reader SET
-            next_digest_at = advanced.next_digest_at,
-            last_edition_id = greatest(reader.last_edition_id, advanced.last_edition_id)
-        FROM unnest(CAST(:ids AS bigint[]), CAST(:slots AS timestamptz[]), CAST(:considered AS integer[]))
-            AS advanced (id, next_digest_at, last_edition_id)
-        WHERE reader.id = advanced.id
-    """)
-    values = {
-        "ids": [reader.id for reader in due],
-        "slots": [reader.next_digest_at for reader in due],
-        "considered": list(considered),
-    }
-    session.execute(statement, values)
+def _advance(session: Session, locked: Due, considered: Ints) -> None:
+    """Step 5."""
+    due.advance(session, locked, considered)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from service.matching.normalise import compounded
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -48,6 +50,7 @@ _STOP_WORDS: Final = frozenset(
     "a an and are as at be by for from has have in into is it its of on or our such than that the their these they this"
     " to using via was we were which with".split()
 )
+_CHEAP_LETTERS: Final = 4
 _TEXT_FIELDS: Final = frozenset(("title", "abstract", "org"))
 _TOKEN: Final = re.compile(r'[()]|[a-z]+:|"[^"]*"|[^\s():"]+')
 
@@ -113,11 +116,20 @@ def terms(expression: Expression) -> tuple[Text, ...]:
     return tuple(part for part in _wanted(expression) if isinstance(part, Text))
 
 
+def authors(expression: Expression) -> tuple[str, ...]:
+    """The full names the query wants, folded. Exclusions are left out."""
+    found = (part.value for part in _wanted(expression) if isinstance(part, Exact) and part.field == "author")
+    return tuple(dict.fromkeys(found))
+
+
 def prefixes(expression: Expression) -> int:
-    """How many beginnings of words are asked for, excluded ones too: the costly part of a query."""
+    """What the beginnings of words cost, excluded ones too: the dear part of a query.
+
+    Each costs as much as the words that begin so are many: one of two letters counts as three, of three as two.
+    """
     match expression:
-        case Text():
-            return int(expression.prefix)
+        case Text(words, _, prefix):
+            return max(1, _CHEAP_LETTERS + 1 - len(words[0])) if prefix else 0
         case Exact():
             return 0
         case Not(part):
@@ -187,4 +199,5 @@ def _part(tokens: Iterator[str], token: str) -> Expression:
         return Exact(field, token.strip('"'))
     if token[-1:] == "*":
         return Text((token[:-1],), field, prefix=True)
-    return Text(tuple(token.strip('"').split()), field)
+    # Texts kept before a pair of words became one still find what they found.
+    return Text(tuple(compounded(token.strip('"').split())), field)

@@ -64,6 +64,18 @@ class Hits:
         return cls(np.empty(0, np.int64), np.empty(0, np.float32))
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a query found since a day: parallel arrays, the last listed first, the best of a day first."""
+
+    paper_ids: NDArray[np.int64]
+    days: NDArray[np.int64]
+    """Proleptic ordinals of the days they are listed under."""
+
+    def __len__(self) -> int:
+        return len(self.paper_ids)
+
+
 def _schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
     builder.add_integer_field("id", stored=False, indexed=True, fast=True)
@@ -137,6 +149,34 @@ class PaperIndex:
         shown = [] if beyond else [address for _, address in found.hits]
         return [int(each or 0) for each in searcher.fast_field_values("id", shown)], found.count  # type: ignore[attr-defined]  # the stub leaves it out
 
+    def newest_day(self) -> date | None:
+        """The last day that has papers; None for an empty index."""
+        searcher = self._searcher
+        found = searcher.search(tantivy.Query.all_query(), limit=1, order_by_field="age").hits
+        ages = searcher.fast_field_values("age", [address for _, address in found])
+        return date.fromordinal(int(ages[0] or 0) >> _ID_BITS) if ages else None
+
+    def since(self, expression: Expression, day: date) -> Listed:
+        """Every paper listed on that day or later that the expression matches."""
+        searcher = self._searcher
+        recent = tantivy.Query.range_query(SCHEMA, "age", tantivy.FieldType.Integer, day.toordinal() << _ID_BITS)
+        clauses = [(Occur.Must, compiled(expression)), (Occur.Must, tantivy.Query.const_score_query(recent, 0.0))]
+        found = searcher.search(tantivy.Query.boolean_query(clauses), limit=max(searcher.num_docs, 1), count=False).hits
+        if not found:
+            return Listed(np.empty(0, np.int64), np.empty(0, np.int64))
+        ages = np.array(searcher.fast_field_values("age", [address for _, address in found]), np.int64)
+        ids, days = ages & ((1 << _ID_BITS) - 1), ages >> _ID_BITS
+        order = np.lexsort((ids, -np.array([score for score, _ in found], np.float32), -days))
+        return Listed(ids[order], days[order])
+
+    def among(self, expression: Expression, paper_ids: Iterable[int]) -> set[int]:
+        """Which of these few papers the expression matches."""
+        these = tantivy.Query.boolean_query(
+            [(Occur.Should, tantivy.Query.term_query(SCHEMA, "id", paper)) for paper in paper_ids]
+        )
+        clauses = [(Occur.Must, these), (Occur.Must, compiled(expression))]
+        return set(self.run(tantivy.Query.boolean_query(clauses)).paper_ids.tolist())
+
     def run(self, query: tantivy.Query) -> Hits:
         """As :meth:`search`, for a query compiled before."""
         searcher = self._searcher
@@ -190,28 +230,45 @@ def _words(field: str, words: tuple[str, ...], prefix: bool) -> tantivy.Query:
     return tantivy.Query.phrase_query(SCHEMA, field, list(words))
 
 
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A paper as every index holds it: running text as tokens with spaces between, whole values as they are asked."""
+
+    running: dict[str, tuple[str, ...]]
+    """By field: title, abstract, keywords, org. A phrase never goes from one text to the next."""
+    whole: dict[str, tuple[str, ...]]
+    """By field: author, cat, primary, source."""
+
+
+def folded(paper: IndexedPaper) -> Folded:
+    """The one reading of a paper, for search and for matching."""
+    return Folded(
+        running={
+            "title": (joined(paper.title),),
+            "abstract": (joined(paper.abstract),),
+            "keywords": tuple(joined(keyword) for keyword in paper.keywords),
+            "org": (joined(paper.organization),) if paper.organization else (),
+        },
+        whole={
+            "author": tuple(dict.fromkeys(name(author) for author in paper.authors)),
+            "cat": tuple(dict.fromkeys(each for category in paper.categories for each in _with_archive(category))),
+            "primary": _with_archive(paper.categories[0]) if paper.categories else (),
+            "source": tuple(paper.sources),
+        },
+    )
+
+
 def _document(paper: IndexedPaper) -> tantivy.Document:
     document = tantivy.Document()
     document.add_integer("id", paper.id)
     document.add_integer("age", (paper.listed_on.toordinal() << _ID_BITS) + paper.id)
-    document.add_text("title", joined(paper.title))
-    document.add_text("abstract", joined(paper.abstract))
-    for keyword in paper.keywords:
-        document.add_text("keywords", joined(keyword))
-    if paper.organization:
-        document.add_text("org", joined(paper.organization))
-    for author in paper.authors:
-        document.add_text("author", name(author))
-    for position, category in enumerate(paper.categories):
-        for each in _with_archive(category):
-            document.add_text("cat", each)
-            if position == 0:
-                document.add_text("primary", each)
-    for source in paper.sources:
-        document.add_text("source", source)
+    read = folded(paper)
+    for field, texts in (read.running | read.whole).items():
+        for text in texts:
+            document.add_text(field, text)
     return document
 
 
-def _with_archive(category: str) -> set[str]:
+def _with_archive(category: str) -> tuple[str, ...]:
     known = taxonomy.CATEGORIES.get(category)
-    return {category, known.archive} if known else {category}
+    return (category, known.archive) if known and known.archive != category else (category,)

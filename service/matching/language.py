@@ -139,7 +139,10 @@ def parse(text: str) -> Expression:
     if not asks_for_something(node):
         raise QueryError("the query only excludes: say also what you want, for example diffusion -survey")
     if prefixes(node) > MOST_PREFIXES:
-        raise QueryError(f"the query has too many words with a *: at most {MOST_PREFIXES} are allowed")
+        raise QueryError(
+            f"the query has too many words with a *: at most {MOST_PREFIXES} are allowed, and a start of two letters"
+            " counts as three, of three letters as two"
+        )
     try:
         _check_limits(canonical(node))
     except QueryError as error:

@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from itertools import pairwise
+from typing import Final, cast
 
 import structlog
 from sqlalchemy import func, select, text, union
 from sqlalchemy.orm import Session
 
 from service.database import Database
-from service.database.arrays import integers, reals
+from service.database.arrays import integers
 from service.database.engine import raw
-from service.database.tables import Edition, Interest, Match, Paper, Query, Reader, ReaderState, Topic
+from service.database.tables import Edition, Interest, Match, Paper, Reader, ReaderState, Topic
 from service.matching import expression, stock
-from service.matching.index import Hits, PaperIndex
+from service.matching.edition import MOST_COST, EditionIndex, cost
+from service.matching.expression import Expression
 
 log = structlog.get_logger(__name__)
 
 OLDEST: Final = timedelta(days=14)
 """Editions cut longer ago are not matched any more and reach no digest: a reader who was away gets two weeks."""
-_BATCH: Final = 5_000
+_BATCH: Final = 20_000
+_TEXTS: Final = "SELECT id, canonical FROM query WHERE id = ANY(%s) ORDER BY id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +72,13 @@ def fill(database: Database, edition_id: int, query_ids: Iterable[int]) -> tuple
     """Match these queries over this edition and write their rows; return how many rows and papers."""
     wanted = sorted(set(query_ids))
     with database.transaction() as session:
-        index = PaperIndex.build(stock.papers(session, Paper.edition_id == edition_id))
+        index = EditionIndex(stock.papers(session, Paper.edition_id == edition_id))
     rows = papers = 0
     for start in range(0, len(wanted), _BATCH):
         with database.transaction() as session:
             batch = wanted[start : start + _BATCH]
-            texts = session.execute(select(Query.id, Query.canonical).where(Query.id.in_(batch))).all()
+            # Past the mapper: a hundred thousand rows of two columns.
+            texts = cast("list[tuple[int, str]]", raw(session).execute(_TEXTS, (batch,)).fetchall())
             papers += _write(session, edition_id, index, texts)
             rows += len(texts)
     return rows, papers
@@ -92,29 +96,39 @@ def _lacking(session: Session, edition_id: int) -> list[int]:
     return list(session.scalars(select(in_use.c.query_id).where(~matched.exists())))
 
 
-def _write(session: Session, edition_id: int, index: PaperIndex, queries: Sequence[tuple[int, str]]) -> int:
+def _write(session: Session, edition_id: int, index: EditionIndex, queries: Sequence[tuple[int, str]]) -> int:
     """COPY into a temporary table, then insert what nobody else has written meanwhile."""
-    papers = 0
+    found = index.search_all([_recalled(query_id, canonical) for query_id, canonical in queries])
+    start, paper_ids, places = found.start.tolist(), found.paper_ids.tolist(), found.places.tolist()
+    lines = [
+        f"{edition_id}\t{query_id}\t{integers(paper_ids[first:last])}\t{integers(places[first:last])}\n"
+        for (query_id, _), (first, last) in zip(queries, pairwise(start), strict=True)
+    ]
     session.execute(text("CREATE TEMPORARY TABLE matched (LIKE match) ON COMMIT DROP"))
-    lines = []
-    for query_id, canonical in queries:
-        hits = _search(index, query_id, canonical)
-        lines.append(f"{edition_id}\t{query_id}\t{integers(hits.paper_ids.tolist())}\t{reals(hits.scores.tolist())}\n")
-        papers += len(hits)
     with (
         raw(session).cursor() as cursor,
-        cursor.copy("COPY matched (edition_id, query_id, paper_ids, scores) FROM STDIN") as copy,
+        cursor.copy("COPY matched (edition_id, query_id, paper_ids, places) FROM STDIN") as copy,
     ):
         copy.write("".join(lines))
     # In one order everywhere, so that two matchers with the same queries cannot wait for each other.
-    session.execute(text("INSERT INTO match SELECT * FROM matched ORDER BY query_id ON CONFLICT DO NOTHING"))
-    return papers
+    session.execute(
+        text("""
+            INSERT INTO match (edition_id, query_id, paper_ids, places)
+            SELECT edition_id, query_id, paper_ids, places FROM matched ORDER BY query_id ON CONFLICT DO NOTHING
+        """)
+    )
+    return len(paper_ids)
 
 
-def _search(index: PaperIndex, query_id: int, canonical: str) -> Hits:
+def _recalled(query_id: int, canonical: str) -> Expression | None:
+    """None where the text is none of ours, or asks for more than any query may: it must not hold up all others."""
     try:
-        return index.search(expression.recall(canonical))
+        understood = expression.recall(canonical)
     except ValueError as error:
-        # A row that nothing of ours wrote. It must not keep every other query from being matched.
         log.error("match.unreadable_query", query=query_id, error=str(error))
-        return Hits.none()
+        return None
+    dearness = cost(understood)
+    if dearness > MOST_COST:
+        log.error("match.query_too_dear", query=query_id, cost=dearness, most=MOST_COST)
+        return None
+    return understood

@@ -1,14 +1,16 @@
 """The one normaliser, for papers and for queries: a word means the same on both sides. Pure.
 
 Text becomes a stream of whole tokens: compatibility forms folded (NFKC), case and accents gone, LaTeX reduced to what
-it prints, hyphens and slashes as spaces, English plurals folded lightly, a Greek letter spelled out. Tokens are never
-cut, so "lora" is not in "exploration". docs/query-language.md says what readers are told.
+it prints, hyphens and slashes as spaces, English plurals folded lightly, a Greek letter spelled out, and what is as
+often written in one word as in two made one (multi-modal, multimodal). Tokens are never cut, so "lora" is not in
+"exploration". docs/query-language.md says what readers are told.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 
 from service.papers.text import plain
@@ -71,11 +73,46 @@ _PLURAL_IN_ICS = frozenset(
     "topics metrics heuristics characteristics comics clinics lyrics antibiotics logics epidemics critics fabrics"
     " mosaics harmonics plastics ceramics academics".split()
 )
+# Beginnings that are no words of their own: what follows is written to them with a hyphen, a space or nothing. Measured
+# on the first half of the labels (benchmarks/relevance.py); others (self-, cross-, re-) are hardly ever written in one.
+_BEGINNINGS = frozenset(("multi", "non", "pre", "semi"))
+# Words of their own, which only in these pairs are also written as one.
+_PAIRS = {
+    "data": frozenset(("set",)),
+    "fine": frozenset(("tune", "tuned", "tuner", "tuning")),
+    "post": frozenset(("train", "trained", "training")),
+}
+_OPENERS = _BEGINNINGS | _PAIRS.keys()
+_NEVER_JOINED = frozenset(("a", "and", "are", "as", "but", "for", "in", "is", "nor", "of", "or", "the", "to", "vs"))
+"""After "multi- and cross-lingual" the beginning stands alone."""
 
 
 def tokens(text: str) -> list[str]:
     """The tokens of ``text`` in order. Empty for text without letters or digits."""
-    return [token for word in _WORD.findall(_folded(text)) for token in _split(word)]
+    found = [token for word in _WORD.findall(_folded(text)) for token in _split(word)]
+    return found if _OPENERS.isdisjoint(found) else compounded(found)
+
+
+def compounded(words: Sequence[str]) -> list[str]:
+    """Tokens with those joined that are as often written in one: ``fine tuning`` is ``finetuning``."""
+    made: list[str] = []
+    after = False
+    for place, word in enumerate(words):
+        if after:
+            after = False
+        elif place + 1 < len(words) and belongs(word, words[place + 1]):
+            made.append(word + words[place + 1])
+            after = True
+        else:
+            made.append(word)
+    return made
+
+
+def belongs(word: str, following: str) -> bool:
+    """Whether two tokens side by side are one word in two pieces."""
+    if word in _BEGINNINGS:
+        return following not in _NEVER_JOINED and following not in _BEGINNINGS
+    return word in _PAIRS and following in _PAIRS[word]
 
 
 def joined(text: str) -> str:

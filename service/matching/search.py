@@ -6,18 +6,22 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
+import structlog
 from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.database import Database
 from service.database.tables import Paper
 from service.matching import stock
 from service.matching.expression import Expression, Or, Text, is_common
-from service.matching.index import PaperIndex
+from service.matching.index import Listed, PaperIndex
 from service.matching.normalise import tokens
+
+log = structlog.get_logger(__name__)
 
 _FRESH_SECONDS: Final = 5.0
 _OVERLAP: Final = timedelta(minutes=2)
@@ -30,6 +34,20 @@ class Found:
     paper_ids: list[int]
     """One page of results."""
     total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """A window on the archive, as it stood when it was opened."""
+
+    index: PaperIndex
+    first: date
+    last: date
+    """Both days belong to it."""
+
+    def search(self, expression: Expression) -> Listed:
+        """Every paper of these days that matches, the last listed first."""
+        return self.index.since(expression, self.first)
 
 
 class Archive:
@@ -61,6 +79,29 @@ class Archive:
             return []
         hits = self._index.search(Or(tuple(Text((word,)) for word in words)) if len(words) > 1 else Text((words[0],)))
         return [found for found in hits.paper_ids.tolist()[: limit + 1] if found != paper_id][:limit]
+
+    def count(self, expression: Expression) -> int:
+        """How many papers match."""
+        self.refresh()
+        return self._index.newest(expression, 1)[1]
+
+    def size(self) -> int:
+        """How many papers there are."""
+        self.refresh()
+        return len(self._index)
+
+    def recent(self, days: int) -> Recent | None:
+        """The papers of the last so many days that have any, up to the newest; None while the archive is empty."""
+        self.refresh()
+        newest = self._index.newest_day()
+        return Recent(self._index, newest - timedelta(days=days - 1), newest) if newest else None
+
+    def warm(self) -> None:
+        """Read the archive before anybody asks. What fails here fails again, and is told, when somebody does."""
+        try:
+            self.refresh()
+        except SQLAlchemyError as error:
+            log.warning("archive.not_read_yet", error=type(error).__name__)
 
     def refresh(self) -> None:
         """Take in what has arrived, changed or gone, at most every few seconds. Reads ix_paper_updated_at.

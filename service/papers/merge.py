@@ -198,12 +198,12 @@ _NEVER = 2**31
 
 _UNMATCH = """
     UPDATE match SET
-        scores = scores[1 : array_position(paper_ids, :paper) - 1]
-              || scores[array_position(paper_ids, :paper) + 1 : cardinality(scores)],
+        places = places[1 : array_position(paper_ids, :paper) - 1]
+              || places[array_position(paper_ids, :paper) + 1 : cardinality(places)],
         paper_ids = array_remove(paper_ids, :paper)
     WHERE edition_id = :edition AND :paper = ANY(paper_ids)
 """
-"""Scores stand in the order of the papers. Reads the primary key of ``match``."""
+"""Places stand in the order of the papers. Reads the primary key of ``match``."""
 
 
 def _joined(first: list[str], second: tuple[str, ...]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -124,6 +124,30 @@ def by_query(query_ids: Iterable[int], wishes: Iterable[Wish]) -> dict[int, Wish
         if query_id not in chosen or (wish.muted and not chosen[query_id].muted):
             chosen[query_id] = wish
     return chosen
+
+
+def add(session: Session, reader_id: int, wishes: Sequence[Wish]) -> None:
+    """Take up more interests; what the reader follows or mutes already stays as it is.
+
+    Raises :class:`InterestError` and :class:`language.QueryError`.
+    """
+    held = session.scalars(select(func.count()).where(Interest.reader_id == reader_id)).one()
+    if held + len(wishes) > MOST:
+        raise InterestError(f"{held} interests are followed already, at most {MOST} are possible: drop some first")
+    query_ids = queries.store_many(session, [language.parse(wish.query_text) for wish in wishes])
+    rows = [
+        {
+            "reader_id": reader_id,
+            "query_id": query_id,
+            "topic_slug": wish.topic_slug,
+            "label": shortened(wish.label),
+            "muted": wish.muted,
+        }
+        for query_id, wish in zip(query_ids, wishes, strict=True)
+    ]
+    if rows:
+        known = [Interest.reader_id, Interest.query_id]
+        session.execute(insert(Interest).on_conflict_do_nothing(index_elements=known), rows)
 
 
 def of(session: Session, reader_id: int) -> list[InterestView]:

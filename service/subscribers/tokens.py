@@ -1,4 +1,4 @@
-"""Signed links: each names a reader, is bound to one purpose, and most expire."""
+"""Signed links: each names a reader or a digest, is bound to one purpose, and most expire."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ class Purpose(StrEnum):
     CONFIRM = "confirm"
     PREFERENCES = "preferences"
     UNSUBSCRIBE = "unsubscribe"
+    DIGEST = "digest"
+    """To look at one digest: names the digest, changes nothing."""
+    FEEDBACK = "feedback"
+    """To say a word on papers and to ask for more like one: adds, and shows nothing of the reader."""
 
 
 LIFETIME: Final[dict[Purpose, timedelta | None]] = {
@@ -22,6 +26,8 @@ LIFETIME: Final[dict[Purpose, timedelta | None]] = {
     Purpose.PREFERENCES: timedelta(days=60),
     # Leaving must work from the oldest mail in the box.
     Purpose.UNSUBSCRIBE: None,
+    Purpose.DIGEST: timedelta(days=60),
+    Purpose.FEEDBACK: timedelta(days=60),
 }
 
 
@@ -56,11 +62,22 @@ class Links:
         """The page with the button, and the target of one-click unsubscribe (RFC 8058)."""
         return self._link(Purpose.UNSUBSCRIBE, reader_id)
 
+    def digest(self, digest_id: int) -> str:
+        """The digest on a page of its own."""
+        return self._link(Purpose.DIGEST, digest_id)
+
+    def feedback(self, reader_id: int) -> str:
+        """Where a reader's words on papers go; "/<paper>/up" or "/<paper>/down" follows."""
+        return self._link(Purpose.FEEDBACK, reader_id)
+
     def token(self, purpose: Purpose, reader_id: int) -> str:
         return str(self._signers[purpose].dumps(reader_id))
 
     def read(self, purpose: Purpose, token: str) -> int:
-        """The reader a token names. Raises :class:`ForgedToken` or :class:`ExpiredToken`."""
+        """The reader a token names; the digest for :attr:`Purpose.DIGEST`.
+
+        Raises :class:`ForgedToken` or :class:`ExpiredToken`.
+        """
         lifetime = LIFETIME[purpose]
         try:
             reader_id = self._signers[purpose].loads(token, max_age=int(lifetime.total_seconds()) if lifetime else None)

@@ -18,8 +18,8 @@ from starlette.types import Scope
 
 from service.database import Database, migrations
 from service.settings import Settings
-from service.web import hooks, pages, postbox, subscribing
-from service.web.guard import Guard
+from service.web import feedback, hooks, pages, postbox, previewing, subscribing
+from service.web.guard import PRIVATE, Guard
 from service.web.site import STATIC, Site
 
 log = structlog.get_logger(__name__)
@@ -34,13 +34,13 @@ _SAID: Final = {
 }
 
 
-def create_app(settings: Settings, database: Database) -> FastAPI:
-    """The whole site on one database."""
-    site = Site(settings, database)
+def create_app(settings: Settings, database: Database, site: Site | None = None) -> FastAPI:
+    """The whole site on one database; ``site`` where what it holds is to be shared."""
+    site = site or Site(settings, database)
     app = FastAPI(title="Paperround", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard)
     app.mount("/static", _Static(directory=STATIC), name="static")
-    for room in (pages, subscribing, postbox, hooks):
+    for room in (pages, subscribing, previewing, feedback, postbox, hooks):
         app.include_router(room.routes(site))
     _add_health(app, site)
     _add_errors(app, site)
@@ -63,9 +63,7 @@ def _add_health(app: FastAPI, site: Site) -> None:
 
     @app.get("/robots.txt")
     def robots() -> PlainTextResponse:
-        private = "".join(
-            f"Disallow: {path}\n" for path in ("/confirm/", "/preferences/", "/unsubscribe/", "/mailbox", "/search")
-        )
+        private = "".join(f"Disallow: {path}\n" for path in (*PRIVATE, "/preview", "/search"))
         return PlainTextResponse(f"User-agent: *\n{private}")
 
 

@@ -34,6 +34,8 @@ class InterestForm:
     limit: int = 12
     trapped: bool = False
     """A field that people do not see was filled in."""
+    preview: bool = False
+    """The button that only shows what would have come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ def read(data: FormData, settings: Settings) -> InterestForm:
         weekdays=weekdays,
         limit=_number(data, "limit", settings.paper_limit),
         trapped=bool(_text(data, "website")),
+        preview=bool(_text(data, "preview")),
     )
 
 

@@ -19,6 +19,7 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
         "default-src 'none'",
         "style-src 'self'",
         "script-src 'self'",
+        "connect-src 'self'",
         "img-src 'self' data:",
         "form-action 'self'",
         "frame-src 'self'",
@@ -26,7 +27,7 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-_PRIVATE: Final = ("/confirm/", "/preferences/", "/unsubscribe/", "/mailbox")
+PRIVATE: Final = ("/confirm/", "/preferences/", "/unsubscribe/", "/digest/", "/feedback/", "/mailbox")
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -76,7 +77,7 @@ def _protect(headers: MutableHeaders, path: str) -> None:
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Cross-Origin-Opener-Policy"] = "same-origin"
     headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=()"
-    private = path.startswith(_PRIVATE)
+    private = path.startswith(PRIVATE)
     # The address of such a page is a secret: it is not told to the next site, and not kept.
     headers["Referrer-Policy"] = "no-referrer" if private else "same-origin"
     if private:

@@ -8,11 +8,12 @@ from typing import Annotated, Final
 from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from service.matching import language
+from service.matching import language, preview
 from service.matching.language import QueryError
 from service.papers import archive, coverage, samples
 from service.papers.identity import ARXIV, TITLE
 from service.papers.record import Identifier
+from service.web import previewing
 from service.web.site import Site
 
 _PAGE: Final = 50
@@ -57,7 +58,7 @@ def routes(site: Site) -> APIRouter:
             identifiers = archive.identifiers(session, paper_id)
             alike = site.archive.similar(paper_id, paper.title, limit=_ALIKE)
             papers = archive.by_ids(session, alike)
-        values = {
+        values: dict[str, object] = {
             "paper": paper,
             "identifiers": [name for name in identifiers if name.scheme != TITLE],
             "links": _links(paper, identifiers),
@@ -81,8 +82,9 @@ def routes(site: Site) -> APIRouter:
 
     @router.get("/search")
     def search(q: str = "", page: PageNumber = 1) -> HTMLResponse:
-        values = {
-            "query": q, "error": None, "caret": None, "explained": None, "total": None, "here": "search",
+        values: dict[str, object] = {
+            "query": q, "error": None, "caret": None, "explained": None, "total": None, "notes": [],
+            "here": "search",
         }  # fmt: skip
         if not q.strip():
             return site.page("search.html", values)
@@ -92,7 +94,8 @@ def routes(site: Site) -> APIRouter:
             caret = None if error.column is None or "\n" in q else f"{q}\n{' ' * error.column}^"
             return site.page("search.html", values | {"error": str(error), "caret": caret}, status=400)
         found = _found(site, expression, page)
-        return site.page("search.html", values | found | {"explained": language.explain(expression)})
+        notes = [previewing.said(name) for name in preview.names(site.archive, expression)]
+        return site.page("search.html", values | found | {"explained": language.explain(expression), "notes": notes})
 
     return router
 

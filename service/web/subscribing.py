@@ -17,8 +17,9 @@ from service.subscribers import accounts, consent, interests, schedule
 from service.subscribers.accounts import AccountError, ReaderView, Signup
 from service.subscribers.consent import Visit
 from service.subscribers.tokens import ExpiredToken, Purpose, TokenError
-from service.web import forms
+from service.web import forms, previewing
 from service.web.forms import InterestForm
+from service.web.previewing import PreviewView
 from service.web.site import Site, visit
 
 _NO_SUCH_READER: Final = "This subscription does not exist any more."
@@ -42,6 +43,8 @@ def routes(site: Site) -> APIRouter:
     @router.post("/subscribe")
     async def subscribe(request: Request) -> HTMLResponse:
         form = forms.read(await request.form(max_fields=400), site.settings)
+        if form.preview:
+            return await run_in_threadpool(lambda: _subscribe_page(site, form, [], previewing.view(site, form)))
         return await run_in_threadpool(_subscribe, site, form, visit(request))
 
     @router.get("/confirm/{token}")
@@ -136,6 +139,8 @@ def _subscribe(site: Site, form: InterestForm, came_from: Visit) -> HTMLResponse
 
 
 def _change(site: Site, reader: ReaderView, token: str, form: InterestForm) -> HTMLResponse:
+    if form.preview:
+        return _preferences_page(site, reader, token, form, [], preview=previewing.view(site, form))
     with site.database.transaction() as session:
         meaning = forms.understood(session, form, with_address=False)
     if not meaning.errors:
@@ -183,9 +188,12 @@ def _left(site: Site) -> HTMLResponse:
     )
 
 
-def _subscribe_page(site: Site, form: InterestForm, errors: list[str]) -> HTMLResponse:
+def _subscribe_page(
+    site: Site, form: InterestForm, errors: list[str], preview: PreviewView | None = None
+) -> HTMLResponse:
     values = {
         "form": form,
+        "preview": preview,
         "errors": errors,
         "catalogue": site.catalogue,
         "timezones": sorted(schedule.timezones()),
@@ -204,6 +212,7 @@ def _preferences_page(
     *,
     saved: bool = False,
     confirmed: bool = False,
+    preview: PreviewView | None = None,
 ) -> HTMLResponse:
     slot = reader.next_digest_at.astimezone(ZoneInfo(reader.timezone)) if reader.next_digest_at else None
     values = {
@@ -213,6 +222,7 @@ def _preferences_page(
         "errors": errors,
         "saved": saved,
         "confirmed": confirmed,
+        "preview": preview,
         "catalogue": site.catalogue,
         "timezones": sorted(schedule.timezones() | {reader.timezone}),
         "next_slot": f"{slot:%A}, {slot.day} {slot:%B}, {slot:%H:%M} ({reader.timezone})" if slot else "",

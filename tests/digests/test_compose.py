@@ -13,7 +13,7 @@ from lxml import html
 from sqlalchemy import delete, select
 
 from service.database import Database
-from service.database.tables import Delivery, DeliveryKind, Paper, Reader, ReaderState
+from service.database.tables import Delivery, DeliveryKind, Digest, Paper, Reader, ReaderState
 from service.digests import mjml, plan
 from service.digests.cards import shortened_at_sentence
 from service.digests.compose import Composed, Composer, Withheld
@@ -24,6 +24,7 @@ from service.subscribers import accounts, addresses, interests, suppression
 from service.subscribers.accounts import Preferences, Signup
 from service.subscribers.consent import Visit
 from service.subscribers.interests import Wish
+from service.subscribers.tokens import Links, Purpose
 from tests import factories
 
 HOSTILE = "<script>alert('x')</script> \"quoted\" & {{ 7 * 7 }} {% if %} back\\slash jnj0001x 100%"
@@ -139,7 +140,7 @@ def test_a_mail_is_small_even_at_its_worst(database: Database, settings: Setting
     made = compose(database, settings)
     largest, usual = mails(made)
     assert len(part(largest, "html").encode()) < 100_000
-    assert "10 more papers matched" in part(largest, "plain")
+    assert "and 10 more that matched your topics" in part(largest, "plain")
     assert len(usual.as_bytes()) <= 40_000
 
 
@@ -236,3 +237,46 @@ def test_a_variable_that_the_mjml_engine_would_swallow_is_an_error() -> None:
         mjml.compiled("test", source)
     with pytest.raises(mjml.TemplateError):
         mjml.compiled("test", "<mjml><broken")
+
+
+def test_each_paper_shows_the_words_by_which_it_came_marked_in_both_parts(
+    database: Database, settings: Settings
+) -> None:
+    factories.reader(database, settings, queries=['"speculative decoding"', "trout"])
+    factories.edition(
+        database,
+        factories.record("Fast <b>Speculative-Decoding</b> & More"),
+        factories.record("Fish", abstract="One sentence. We find that trouts <i>swim</i> upstream."),
+    )
+    planned(database, settings)
+    (mail,) = mails(compose(database, settings))
+    page = html.fromstring(part(mail, "html"))
+    assert sorted(str(each.text) for each in page.xpath("//mark")) == ["Speculative-Decoding", "trouts"]
+    assert not page.xpath("//b[contains(text(), 'Speculative')]|//i")
+    text = part(mail, "plain")
+    assert "*Speculative-Decoding*" in text
+    assert "*trouts* <i>swim</i>" in text
+
+
+def test_feedback_and_the_rest_are_signed_links_and_trending_papers_stand_apart(
+    database: Database, settings: Settings
+) -> None:
+    reader = factories.reader(database, settings, queries=["robots"], preferences=Preferences(paper_limit=1))
+    factories.edition(
+        database, *(factories.record(f"Robots {n}") for n in range(3)), factories.record("Trout", upvotes=99)
+    )
+    planned(database, settings)
+    with database.transaction() as session:
+        digest = session.scalars(select(Digest)).one()
+    (mail,) = mails(compose(database, settings))
+    links = [str(each.get("href")) for each in html.fromstring(part(mail, "html")).xpath("//a")]
+    signed = Links(settings)
+    feedback = [link for link in links if link.startswith(f"{settings.origin}/feedback/")]
+    assert {signed.read(Purpose.FEEDBACK, link.split("/")[-3]) for link in feedback} == {reader}
+    assert {link.split("/")[-1] for link in feedback} == {"up", "down"}
+    (more,) = [link for link in links if link.startswith(f"{settings.origin}/digest/")]
+    assert signed.read(Purpose.DIGEST, more.split("/")[-1]) == digest.id
+    assert "and 2 more" in part(mail, "plain")
+    assert digest.trending_ids == [4]
+    assert "Trending, beside what you asked for." in part(mail, "plain")
+    assert "1 new paper for you" in part(mail, "plain")

@@ -147,3 +147,18 @@ def test_the_keyboard_reaches_the_content_first(chromium: Browser, site: Site) -
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
     page.close()
+
+
+def test_what_would_have_come_appears_while_a_query_is_typed(chromium: Browser, site: Site, database: Database) -> None:
+    factories.edition(database, factories.record("Zorking Robots at Sea"), factories.record("Trout"))
+    page = chromium.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.post_data or "") if "/preview" in request.url else None)
+    page.goto(f"{site.url}/subscribe")
+    page.get_by_label("Your email address").fill("ada@example.org")
+    page.locator("#queries").press_sequentially("zorking robots")
+    page.locator("#preview mark").first.wait_for()
+    assert page.locator("#preview mark").all_text_contents() == ["Zorking", "Robots"]
+    assert asked
+    assert not any("ada" in each for each in asked)
+    page.close()

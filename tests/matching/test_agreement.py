@@ -5,9 +5,11 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.matching.edition import EditionIndex
 from service.matching.index import IndexedPaper, PaperIndex
 from service.matching.language import And, Exact, Expression, Not, Or, QueryError, Text, canonical, parse
 from service.matching.normalise import name, tokens
+from service.matching.places import Place
 
 _WORDS = st.sampled_from(["robot", "robots", "fish", "deep", "learning", "deep-learning", "the", "robotics", "4"])
 _TITLES = st.lists(_WORDS, min_size=1, max_size=5).map(" ".join)
@@ -81,10 +83,44 @@ def _matches(paper: IndexedPaper, expression: Expression) -> bool:
             return any(_matches(paper, part) for part in parts)
 
 
+def _found_in(paper: IndexedPaper, expression: Expression) -> Place:
+    """Where, of an expression that is true of the paper."""
+    match expression:
+        case Text(words, field, prefix):
+            read = {
+                Place.TITLE: ("title", [paper.title]),
+                Place.ABSTRACT: ("abstract", [paper.abstract]),
+                Place.KEYWORDS: ("keywords", list(paper.keywords)),
+                Place.ORGANIZATION: ("org", [paper.organization or ""]),
+            }
+            found = Place(0)
+            for place, (name_, texts) in read.items():
+                here = name_ == field if field else place is not Place.ORGANIZATION
+                if here and any(_holds(words, text, prefix=prefix) for text in texts):
+                    found |= place
+            return found | Place.PHRASE if Place.TITLE in found and len(words) > 1 else found
+        case Exact("author", _):
+            return Place.AUTHOR
+        case Exact():
+            return Place.TAG
+        case Not():
+            return Place(0)
+        case And(parts) | Or(parts):
+            found = Place(0)
+            for part in parts:
+                if _matches(paper, part):
+                    found |= _found_in(paper, part)
+            return found
+
+
+def _places(paper: IndexedPaper, expression: Expression) -> Place:
+    return _found_in(paper, expression) or Place.TAG
+
+
 @settings(max_examples=100, deadline=None)
 @given(_PAPERS, st.lists(_QUERIES, min_size=1, max_size=4))
 def test_a_query_matches_exactly_the_papers_of_which_it_is_true(papers: list[IndexedPaper], typed: list[str]) -> None:
-    index = PaperIndex.build(papers)
+    index, edition = PaperIndex.build(papers), EditionIndex(papers)
     for each in typed:
         try:
             expression = parse(each)
@@ -98,3 +134,7 @@ def test_a_query_matches_exactly_the_papers_of_which_it_is_true(papers: list[Ind
         assert ordered == sorted(ordered), "best first, ties by id"
         shown, total = index.newest(expression, limit=100)
         assert (set(shown), total) == (expected, len(expected))
+        matched = edition.search(expression)
+        assert [paper for paper, _ in matched] == sorted(expected), canonical(expression)
+        by_id = {paper.id: paper for paper in papers}
+        assert [places for _, places in matched] == [_places(by_id[paper], expression) for paper, _ in matched]

@@ -273,11 +273,11 @@ def test_a_merged_paper_leaves_the_matches_of_its_edition_and_no_other_paper_doe
     with database.transaction() as session:
         session.add(Query(id=1, canonical="q", digest=b"q"))
         session.flush()
-        session.add(Match(edition_id=2, query_id=1, paper_ids=[bystander, other.id, 77], scores=[3.0, 2.0, 1.0]))
+        session.add(Match(edition_id=2, query_id=1, paper_ids=[bystander, other.id, 77], places=[3, 2, 1]))
     take(database, BOTH)
     with database.transaction() as session:
         match = session.scalars(select(Match)).one()
-        assert (match.paper_ids, match.scores) == ([bystander, 77], [3.0, 1.0])
+        assert (match.paper_ids, match.places) == ([bystander, 77], [3, 1])
 
 
 def test_a_merge_happens_whole_or_not_at_all(database: Database) -> None:

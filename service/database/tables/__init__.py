@@ -22,6 +22,7 @@ from service.database.tables.papers import (
 from service.database.tables.returns import ReturnEvent, ReturnKind
 from service.database.tables.subscribers import (
     ConsentEvent,
+    Feedback,
     Interest,
     Reader,
     ReaderImport,
@@ -40,6 +41,7 @@ __all__ = [
     "DeliveryState",
     "Digest",
     "Edition",
+    "Feedback",
     "IdentityMeans",
     "Ingest",
     "IngestProblem",

@@ -48,7 +48,10 @@ class Digest(Base):
     """With ``reason_queries``: pairs (index into ``paper_ids``, query id), one for each interest a paper matched."""
     reason_queries: Mapped[list[int]]
     matched: Mapped[int]
-    """How many papers matched in all; those over the reader's limit are only linked to."""
+    """How many papers matched in all; those over the limit are only linked to (``digests.rest``)."""
+    trending_ids: Mapped[list[int]] = mapped_column(server_default="{}")
+    """A few papers everybody talks about, best first, that match nothing of the reader's and were not sent to them
+    lately: shown apart, never counted in ``matched``. Empty for readers who do not want them."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     __table_args__ = (Index("uq_digest_reader_id_slot", "reader_id", "slot", unique=True),)

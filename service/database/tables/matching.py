@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, func
+from sqlalchemy import ARRAY, BigInteger, ForeignKey, Identity, SmallInteger, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database.tables.base import Base
@@ -45,5 +45,6 @@ class Match(Base):
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id"), primary_key=True)
     query_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     paper_ids: Mapped[list[int]]
-    scores: Mapped[list[float]]
-    """Same length and order as ``paper_ids``; higher is better."""
+    """Ascending."""
+    places: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger()))
+    """Same length and order as ``paper_ids``: where in each paper it was found (``service.matching.places.Place``)."""

@@ -41,6 +41,8 @@ class Reader(Base):
     """The slot of the next digest; null unless active."""
     last_edition_id: Mapped[int] = mapped_column(server_default="0")
     """The newest edition already considered for this reader: never read again."""
+    trending: Mapped[bool] = mapped_column(server_default="true")
+    """Wants a few papers that everybody talks about, below what they asked for."""
 
     __table_args__ = (
         one_of("state", ReaderState),
@@ -67,6 +69,19 @@ class Interest(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     __table_args__ = (Index("uq_interest_reader_id_query_id", "reader_id", "query_id", unique=True),)
+
+
+class Feedback(Base):
+    """A reader's word on a paper: the last one given. What is learned from it: service/matching/likeness.py."""
+
+    __tablename__ = "feedback"
+
+    reader_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("reader.id", ondelete="CASCADE"), primary_key=True)
+    paper_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("paper.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    liked: Mapped[bool]
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class ConsentEvent(Base):

@@ -10,6 +10,33 @@
   }
   var hidden = document.querySelector("input[data-guess-zone]");
   if (hidden) { try { hidden.value = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC"; } catch (e) { hidden.value = "UTC"; } }
+  var form = document.querySelector("form[data-preview]");
+  var here = form && form.querySelector("[data-preview-here]");
+  if (here && window.fetch) {
+    var waiting = 0, asked = 0;
+    var show = function () {
+      // Only what is looked for leaves the form; never the address.
+      var wanted = new URLSearchParams(), turn = ++asked;
+      new FormData(form).forEach(function (value, name) {
+        if (name === "query") name = "queries";
+        if (name === "topic" || name === "queries" || name === "muted") wanted.append(name, value);
+      });
+      fetch("/preview", { method: "POST", body: wanted }).then(function (answer) {
+        return answer.ok ? answer.text() : Promise.reject();
+      }).then(function (text) {
+        if (turn !== asked) return;
+        here.innerHTML = text;
+        form.querySelector("[data-preview-said]").textContent = here.querySelector("h2").textContent;
+      }).catch(function () { /* the button is there */ });
+    };
+    ["input", "change"].forEach(function (kind) {
+      form.addEventListener(kind, function (event) {
+        if (["topic", "queries", "muted", "query"].indexOf(event.target.name) < 0) return;
+        clearTimeout(waiting);
+        waiting = setTimeout(show, 250);
+      });
+    });
+  }
   var filter = document.querySelector("[data-filter]");
   if (filter) {
     filter.closest("[hidden]").hidden = false;

@@ -1,0 +1,248 @@
+"""Planning at scale: N readers with five interests each, from due readers to committed digests and delivery rows.
+
+    python -m benchmarks.plan --readers 100000 --json
+
+1,000 papers and 100,000 distinct queries (``benchmarks.world``), matched before the clock starts; few queries have
+many followers. Ours is ``plan.plan_due`` in one process, every chunk a transaction. The peer does it in the same
+PostgreSQL by joins, aggregates and windows: mutes, standing, each interest in its turn, reasons, the same rows, the
+readers advanced; with indexes on what it joins, fresh statistics and much memory to sort in. The papers that the two
+give every reader are compared. What is talked about is off in both: it is not what SQL is asked to do here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import shutil
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import text
+
+from benchmarks import world
+from benchmarks.match import store
+from service.database import Database, bulk
+from service.database.engine import raw
+from service.digests import plan
+from service.matching import match
+from service.matching.expression import canonical
+from service.matching.places import SIGNALS, TELLING, Place
+from service.matching.rank import MOST_COUNTED
+from service.papers import editions, ingest
+from service.readiness import open_ready
+from service.settings import Settings
+
+PAPERS, QUERIES, INTERESTS, LIMIT = 1_000, 100_000, 5, 12
+MUTED_SHARE = 0.02
+
+
+def fill(database: Database, readers: int) -> None:
+    """By COPY, past the checks of what refers to what: how they got in is not what is measured."""
+    rows, _ = world.papers()
+    ingest.ingest(database, world.Listed(rows[:PAPERS]), datetime.now(UTC).date())
+    editions.cut(database)
+    texts = [canonical(each) for each in world.queries(rows, QUERIES)]
+    found = store(database, texts)
+    ids = np.array([found[each] for each in texts], np.int64)
+    with database.transaction() as session:
+        session.execute(text("SET LOCAL session_replication_role = replica"))
+        session.execute(
+            text("""
+                INSERT INTO reader (email, address_key, state, paper_limit, trending, next_digest_at)
+                SELECT 'r' || n || '@example.org', 'r' || n || '@example.org', 'active', :most, false,
+                    now() - interval '1 hour'
+                FROM generate_series(1, :readers) AS n
+            """),
+            {"readers": readers, "most": LIMIT},
+        )
+        draw = np.random.default_rng(7)
+        for start in range(1, readers + 1, 100_000):
+            reader = np.arange(start, min(start + 100_000, readers + 1))
+            for slot in range(INTERESTS):
+                mine = ids[slot::INTERESTS]
+                weight = 1 / np.arange(1, len(mine) + 1)
+                chosen = draw.choice(mine, len(reader), p=weight / weight.sum())
+                muted = draw.random(len(reader)) < MUTED_SHARE
+                columns = [reader.astype(">i8"), chosen.astype(">i8"), np.full(len(reader), b"q"), muted.astype("i1")]
+                statement = "COPY interest (reader_id, query_id, label, muted) FROM STDIN (FORMAT binary)"
+                bulk.copy(raw(session), statement, bulk.fixed(columns))
+    tidy(database)
+
+
+def tidy(database: Database) -> None:
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE reader, interest, query, match, digest, delivery"))
+        connection.execute(text("CHECKPOINT"))
+
+
+def ours(settings: Settings) -> tuple[float, float, int, int]:
+    """Wall and processor seconds of planning, digests, and the peak memory in MiB of this process."""
+    with Database.open(settings, own=False) as database:
+        started, busy = time.perf_counter(), time.process_time()
+        report = plan.plan_due(database, settings)
+        seconds, processor = time.perf_counter() - started, time.process_time() - busy
+    return seconds, processor, report.digests, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+_ALOFT = int(Place.TITLE | Place.AUTHOR)
+_TEXT = int(Place.ABSTRACT | Place.KEYWORDS | Place.ORGANIZATION)
+PEER = f"""
+    CREATE TEMPORARY TABLE hit ON COMMIT DROP AS
+        SELECT query_id, paper_id, place::int AS place,
+            CASE WHEN place & {int(TELLING)} > 0 THEN 2
+                WHEN bit_count((place & {int(SIGNALS)})::bit(8)) > 1 THEN 1 ELSE 0 END AS tier,
+            CASE WHEN place & {_ALOFT} > 0 THEN 2 WHEN place & {_TEXT} > 0 THEN 1 ELSE 0 END AS aloft
+        FROM match CROSS JOIN LATERAL unnest(paper_ids, places) AS found (paper_id, place) WHERE edition_id = 1;
+    CREATE INDEX ON hit (query_id);
+    ANALYZE hit;
+    CREATE TEMPORARY TABLE due ON COMMIT DROP AS
+        SELECT id AS reader_id, next_digest_at AS slot, paper_limit, last_edition_id,
+            nextval(pg_get_serial_sequence('digest', 'id')) AS digest_id
+        FROM reader WHERE state = 'active' AND next_digest_at <= now() FOR UPDATE SKIP LOCKED;
+    ANALYZE due;
+    CREATE TEMPORARY TABLE entry ON COMMIT DROP AS
+        SELECT reader_id, query_id, paper_id, place, tier, aloft, muted
+        FROM due JOIN interest USING (reader_id) JOIN hit USING (query_id);
+    ANALYZE entry;
+    CREATE TEMPORARY TABLE ranked ON COMMIT DROP AS
+        SELECT reader_id, paper_id, row_number() OVER (
+                PARTITION BY reader_id ORDER BY tier DESC, aloft DESC, number DESC, esteem DESC, paper_id
+            ) AS standing,
+            count(*) OVER (PARTITION BY reader_id) AS matched
+        FROM (
+            SELECT reader_id, paper_id, max(aloft) AS aloft, least(count(*), {MOST_COUNTED}) AS number,
+                greatest(max(tier), (count(*) > 1 OR bit_count((bit_or(place) & {int(SIGNALS)})::bit(8)) > 1)::int)
+                    AS tier
+            FROM entry GROUP BY reader_id, paper_id HAVING NOT bool_or(muted)
+        ) AS paired
+        JOIN (SELECT id AS paper_id, least(floor(4 * log(2, 1 + coalesce(upvotes, 0))), 63) AS esteem FROM paper)
+            AS esteemed USING (paper_id);
+    ANALYZE ranked;
+    CREATE TEMPORARY TABLE chosen ON COMMIT DROP AS
+        SELECT reader_id, paper_id, matched,
+            row_number() OVER (PARTITION BY reader_id ORDER BY standing) - 1 AS place
+        FROM (
+            SELECT reader_id, paper_id, matched, standing,
+                row_number() OVER (PARTITION BY reader_id ORDER BY min(helping), standing) AS turn
+            FROM (
+                SELECT reader_id, paper_id, matched, standing,
+                    row_number() OVER (PARTITION BY reader_id, query_id ORDER BY standing) AS helping
+                FROM entry JOIN ranked USING (reader_id, paper_id)
+            ) AS helped
+            GROUP BY reader_id, paper_id, matched, standing
+        ) AS turned
+        JOIN due USING (reader_id) WHERE turn <= paper_limit;
+    ANALYZE chosen;
+    CREATE TEMPORARY TABLE planned ON COMMIT DROP AS
+        SELECT digest_id, reader_id, slot, last_edition_id, matched, paper_ids, reason_papers, reason_queries
+        FROM due
+        JOIN (SELECT reader_id, min(matched) AS matched, array_agg(paper_id ORDER BY place) AS paper_ids
+            FROM chosen GROUP BY reader_id) AS papers USING (reader_id)
+        JOIN (SELECT reader_id,
+                array_agg(chosen.place ORDER BY chosen.place, tier DESC, aloft DESC, query_id) AS reason_papers,
+                array_agg(query_id ORDER BY chosen.place, tier DESC, aloft DESC, query_id) AS reason_queries
+            FROM chosen JOIN entry USING (reader_id, paper_id) GROUP BY reader_id) AS reasons USING (reader_id);
+    INSERT INTO digest (id, reader_id, slot, first_edition_id, last_edition_id, matched, paper_ids, reason_papers,
+            reason_queries)
+        SELECT digest_id, reader_id, slot, last_edition_id + 1, 1, matched, paper_ids, reason_papers, reason_queries
+        FROM planned;
+    INSERT INTO delivery (reader_id, digest_id, due_at, deadline, priority, kind, message_id)
+        SELECT reader_id, digest_id, slot, slot + interval '24 hours', 5, 'digest',
+            replace(gen_random_uuid()::text, '-', '') || '@localhost'
+        FROM planned;
+    UPDATE reader SET next_digest_at = slot + interval '1 day', last_edition_id = 1 FROM due
+        WHERE reader.id = due.reader_id;
+"""  # noqa: S608 (constants)
+
+
+def peer(database: Database) -> float:
+    with database.transaction() as session:
+        connection = raw(session)
+        connection.execute("SET LOCAL work_mem = '512MB'")
+        connection.execute("SET LOCAL maintenance_work_mem = '512MB'")
+        started = time.perf_counter()
+        for statement in PEER.split(";\n"):
+            if statement.strip():
+                connection.execute(statement.encode())
+        connection.execute("SELECT 1")
+        spent = time.perf_counter() - started
+        started = time.perf_counter()
+    return spent + time.perf_counter() - started
+
+
+def given(database: Database) -> tuple[str, int, int]:
+    """What all readers got, as one hash; the number of digests; and how many papers matched in the mean."""
+    statement = text("""
+        SELECT md5(string_agg(md5(row(reader_id, paper_ids, matched, reason_papers, reason_queries)::text), ''
+            ORDER BY reader_id)), count(*), coalesce(avg(matched), 0) FROM digest
+    """)
+    with database.transaction() as session:
+        row = session.execute(statement).one()
+        return str(row[0]), int(row[1]), round(row[2])
+
+
+def forget(database: Database) -> None:
+    """Back to before planning."""
+    with database.transaction() as session:
+        session.execute(text("TRUNCATE digest, delivery"))
+        session.execute(text("UPDATE reader SET next_digest_at = now() - interval '1 hour', last_edition_id = 0"))
+    tidy(database)
+
+
+def measured(readers: int, folder: Path) -> dict[str, Any]:
+    settings = Settings(home=folder / "home", postal_address="1 Example Street")
+    with open_ready(settings) as database:
+        started = time.perf_counter()
+        fill(database, readers)
+        after_filling = time.perf_counter()
+        match.match_pending(database)
+        tidy(database)
+        after_matching = time.perf_counter()
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            seconds, processor, digests, peak = pool.apply(ours, (settings,))
+        by_us, stored, matched = given(database)
+        assert stored == digests
+        forget(database)
+        beside = peer(database)
+        by_peer, stored_by_peer, _ = given(database)
+        assert (by_peer, stored_by_peer) == (by_us, stored), "the two give readers different papers"
+    return {
+        "bench": "plan",
+        "unit": "s",
+        "ours": round(seconds, 2),
+        "peer": round(beside, 2),
+        "ratio": round(beside / seconds, 2),
+        "readers": readers,
+        "digests": digests,
+        "matched_mean": matched,
+        "processor_seconds": round(processor, 2),
+        "peak_mib": peak,
+        "load_seconds": round(after_filling - started, 1),
+        "match_seconds": round(after_matching - after_filling, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--readers", type=int, default=10_000)
+    parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
+    wanted = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="paperround-benchmark-"))
+    try:
+        row = measured(wanted.readers, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if not wanted.json:
+        for name, value in row.items():
+            print(f"{name:18} {value}")
+    print(json.dumps(row))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""What would have come: the papers of the last days that a set of interests matches, before anything is saved.
+
+The archive's index answers, so that a preview, search and the digest mean the same by a query. One run of the engine
+finds and counts; a second, over the few papers shown, tells by which interests each came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final
+
+import numpy as np
+
+from service.matching.expression import And, Exact, Expression, Not, Or, authors
+from service.matching.search import Archive, Recent
+
+DAYS: Final = 30
+SHOWN: Final = 10
+COMMON_NAME: Final = 4
+"""Papers of the last thirty days under one full name: hardly anybody writes so many, so it is likely several people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An interest to be tried."""
+
+    label: str
+    expression: Expression
+    muted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DayCount:
+    day: date
+    papers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A paper that would have come, and by which of the interests (positions in what was asked)."""
+
+    paper_id: int
+    by: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NameCount:
+    """How many papers carry a full name."""
+
+    name: str
+    recent: int
+    total: int
+
+    @property
+    def common(self) -> bool:
+        return self.recent >= COMMON_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    days: tuple[DayCount, ...]
+    """Every day of the window, oldest first, empty ones too."""
+    total: int
+    examples: tuple[Example, ...]
+    """The last listed first."""
+    names: tuple[NameCount, ...]
+
+
+def preview(archive: Archive, wanted: Sequence[Wanted], *, days: int = DAYS, shown: int = SHOWN) -> Preview:
+    """The papers of the last ``days`` days that any of the followed interests matches and no muted one does."""
+    recent = archive.recent(days)
+    followed = [each.expression for each in wanted if not each.muted]
+    if recent is None or not followed:
+        return Preview((), 0, (), ())
+    listed = recent.search(_together(followed, [each.expression for each in wanted if each.muted]))
+    first = recent.first.toordinal()
+    counts = np.bincount(listed.days - first, minlength=days)
+    few = listed.paper_ids[:shown].tolist()
+    by: dict[int, list[int]] = {paper: [] for paper in few}
+    for position, each in enumerate(wanted):
+        if few and not each.muted:
+            for paper in recent.index.among(each.expression, few):
+                by[paper].append(position)
+    return Preview(
+        days=tuple(DayCount(recent.first + timedelta(days=at), int(count)) for at, count in enumerate(counts)),
+        total=len(listed),
+        examples=tuple(Example(paper, tuple(by[paper])) for paper in few),
+        names=tuple(_counted(archive, recent, name) for each in followed for name in authors(each)),
+    )
+
+
+def names(archive: Archive, expression: Expression) -> tuple[NameCount, ...]:
+    """The full names that a query wants, each with its papers: a reader sees whether a name is one person's."""
+    wanted = authors(expression)
+    recent = archive.recent(DAYS) if wanted else None
+    return tuple(_counted(archive, recent, name) for name in wanted) if recent else ()
+
+
+def _counted(archive: Archive, recent: Recent, name: str) -> NameCount:
+    person = Exact("author", name)
+    return NameCount(name, len(recent.search(person)), archive.count(person))
+
+
+def _together(followed: Sequence[Expression], muted: Sequence[Expression]) -> Expression:
+    any_of = followed[0] if len(followed) == 1 else Or(tuple(followed))
+    return And((any_of, *(Not(each) for each in muted))) if muted else any_of
