@@ -16,6 +16,8 @@ SUBSCRIBE_WORDING: Final = (
 """Shown beside the subscribe button; what is shown is what is recorded. A change here is a new wording by itself."""
 CONFIRM_WORDING: Final = "Yes, send me my papers."
 UNSUBSCRIBE_WORDING: Final = "Unsubscribe"
+MOVE_WORDING: Final = "Yes, send my papers here."
+LESS_WORDING: Final = "Send me mails again, but less often."
 MAIL_WORDING: Final = "A mail to the subscribe address."
 OPERATOR_WORDING: Final = "Entered by the operator, who holds the reader's consent."
 
@@ -28,6 +30,10 @@ class ConsentKind(StrEnum):
     UNSUBSCRIBED = "unsubscribed"
     ENTERED = "entered"
     """Added as confirmed by an operator."""
+    MOVED = "moved"
+    """Confirmed at a new address."""
+    RESUMED = "resumed"
+    """Left, and asked for less a moment later."""
     DELETED = "deleted"
 
 

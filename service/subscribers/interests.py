@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from service.database.tables import Interest, Query, Topic
+from service.database.tables import Interest, Query, Topic, Weight
 from service.matching import language, queries
 
 MOST: Final = 100
@@ -48,6 +48,18 @@ class InterestView:
     topic_slug: str | None
     canonical: str
     muted: bool
+    weight: Weight = Weight.NORMAL
+    instant: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How an interest that is followed already is to be treated."""
+
+    weight: Weight = Weight.NORMAL
+    instant: bool = False
+    muted: bool | None = None
+    """None: as it is."""
 
 
 def from_topics(session: Session, slugs: Iterable[str]) -> list[Wish]:
@@ -150,6 +162,20 @@ def add(session: Session, reader_id: int, wishes: Sequence[Wish]) -> None:
         session.execute(insert(Interest).on_conflict_do_nothing(index_elements=known), rows)
 
 
+def tune(session: Session, reader_id: int, tunings: Mapping[int, Tuning]) -> None:
+    """Set weights, and what comes at once, by query; what the reader does not follow is passed over."""
+    held = session.scalars(
+        select(Interest).where(Interest.reader_id == reader_id, Interest.query_id.in_(tunings)).order_by(Interest.id)
+    )
+    for interest in held:
+        wished = tunings[interest.query_id]
+        interest.weight = int(wished.weight)
+        interest.instant = wished.instant
+        if wished.muted is not None:
+            interest.muted = wished.muted
+    session.flush()
+
+
 def of(session: Session, reader_id: int) -> list[InterestView]:
     """A reader's interests in the order they were taken up."""
     statement = (
@@ -159,7 +185,16 @@ def of(session: Session, reader_id: int) -> list[InterestView]:
         .order_by(Interest.id)
     )
     return [
-        InterestView(each.id, each.query_id, each.label, each.topic_slug, canonical, each.muted)
+        InterestView(
+            id=each.id,
+            query_id=each.query_id,
+            label=each.label,
+            topic_slug=each.topic_slug,
+            canonical=canonical,
+            muted=each.muted,
+            weight=Weight(each.weight),
+            instant=each.instant,
+        )
         for each, canonical in session.execute(statement)
     ]
 

@@ -39,6 +39,19 @@ def check(timezone: str, hour: int, weekdays: int) -> None:
         raise ScheduleError("no weekday is chosen: choose at least one, or unsubscribe")
 
 
+def only_first(weekdays: int) -> int:
+    """The first of the chosen weekdays alone."""
+    return weekdays & -weekdays
+
+
+def beginning_of(day: date, timezone: str) -> datetime:
+    """The first moment of a day in a zone, in UTC. Raises :class:`ScheduleError`."""
+    begins = _slot_on(day, zone(timezone), 0)
+    if begins is None:
+        raise ScheduleError(f"{day.isoformat()} is no day in {timezone}: choose another")
+    return begins
+
+
 @lru_cache(maxsize=65_536)
 def next_slot(after: datetime, *, timezone: str, hour: int, weekdays: int) -> datetime:
     """The first slot strictly after ``after`` (aware), in UTC.

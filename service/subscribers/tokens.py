@@ -19,6 +19,12 @@ class Purpose(StrEnum):
     """To look at one digest: names the digest, changes nothing."""
     FEEDBACK = "feedback"
     """To say a word on papers and to ask for more like one: adds, and shows nothing of the reader."""
+    SIGN_IN = "sign-in"
+    """To sign in, once (``sign_in``)."""
+    ADDRESS = "address"
+    """To confirm a new address: names the change."""
+    LESS = "less"
+    """To come back to fewer mails, on the page that says that one has left."""
 
 
 LIFETIME: Final[dict[Purpose, timedelta | None]] = {
@@ -28,6 +34,9 @@ LIFETIME: Final[dict[Purpose, timedelta | None]] = {
     Purpose.UNSUBSCRIBE: None,
     Purpose.DIGEST: timedelta(days=60),
     Purpose.FEEDBACK: timedelta(days=60),
+    Purpose.SIGN_IN: timedelta(hours=1),
+    Purpose.ADDRESS: timedelta(days=1),
+    Purpose.LESS: timedelta(hours=1),
 }
 
 
@@ -69,6 +78,13 @@ class Links:
     def feedback(self, reader_id: int) -> str:
         """Where a reader's words on papers go; "/<paper>/up" or "/<paper>/down" follows."""
         return self._link(Purpose.FEEDBACK, reader_id)
+
+    def sign_in(self, reader_id: int) -> str:
+        """Works once."""
+        return self._link(Purpose.SIGN_IN, reader_id)
+
+    def address(self, change_id: int) -> str:
+        return self._link(Purpose.ADDRESS, change_id)
 
     def token(self, purpose: Purpose, reader_id: int) -> str:
         return str(self._signers[purpose].dumps(reader_id))

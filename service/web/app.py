@@ -18,7 +18,7 @@ from starlette.types import Scope
 
 from service.database import Database, migrations
 from service.settings import Settings
-from service.web import feedback, hooks, pages, postbox, previewing, subscribing
+from service.web import account, feedback, hooks, pages, postbox, preferences, previewing, subscribing
 from service.web.guard import PRIVATE, Guard
 from service.web.site import STATIC, Site
 
@@ -40,7 +40,7 @@ def create_app(settings: Settings, database: Database, site: Site | None = None)
     app = FastAPI(title="Paperround", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard)
     app.mount("/static", _Static(directory=STATIC), name="static")
-    for room in (pages, subscribing, previewing, feedback, postbox, hooks):
+    for room in (pages, subscribing, preferences, account, previewing, feedback, postbox, hooks):
         app.include_router(room.routes(site))
     _add_health(app, site)
     _add_errors(app, site)

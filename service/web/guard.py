@@ -27,15 +27,27 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-PRIVATE: Final = ("/confirm/", "/preferences/", "/unsubscribe/", "/digest/", "/feedback/", "/mailbox")
+PRIVATE: Final = (
+    "/confirm/",
+    "/preferences/",
+    "/unsubscribe/",
+    "/less/",
+    "/digest/",
+    "/feedback/",
+    "/sign-in/",
+    "/address/",
+    "/account",
+    "/mailbox",
+)
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Guard:
     """ASGI middleware: security headers on every answer, a limit on bodies, and no posts from other sites.
 
-    Forms carry no cookies, so a foreign post could do no more than a signed link it does not have; it is refused all
-    the same. One-click unsubscribe (RFC 8058) is posted by mail providers and is the exception.
+    A foreign post could do no more than a signed link it does not have: the one cookie, of who is signed in, is
+    SameSite=Lax and not sent with it. It is refused all the same. One-click unsubscribe (RFC 8058) is posted by mail
+    providers and is the exception.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -4,7 +4,7 @@ Columns of state hold the text of a ``StrEnum`` with a CHECK.
 """
 
 from service.database.tables.base import Base
-from service.database.tables.delivery import Delivery, DeliveryKind, DeliveryState, Digest
+from service.database.tables.delivery import Delivery, DeliveryKind, DeliveryState, Digest, Letter
 from service.database.tables.matching import Match, Query, Topic
 from service.database.tables.papers import (
     Coverage,
@@ -21,6 +21,9 @@ from service.database.tables.papers import (
 )
 from service.database.tables.returns import ReturnEvent, ReturnKind
 from service.database.tables.subscribers import (
+    Abstracts,
+    AddressChange,
+    Cadence,
     ConsentEvent,
     Feedback,
     Interest,
@@ -29,10 +32,15 @@ from service.database.tables.subscribers import (
     ReaderState,
     Suppression,
     SuppressionReason,
+    UsedLink,
+    Weight,
 )
 
 __all__ = [
+    "Abstracts",
+    "AddressChange",
     "Base",
+    "Cadence",
     "ConsentEvent",
     "Coverage",
     "CoverageState",
@@ -46,6 +54,7 @@ __all__ = [
     "Ingest",
     "IngestProblem",
     "Interest",
+    "Letter",
     "Match",
     "Paper",
     "PaperAlias",
@@ -61,4 +70,6 @@ __all__ = [
     "Suppression",
     "SuppressionReason",
     "Topic",
+    "UsedLink",
+    "Weight",
 ]
