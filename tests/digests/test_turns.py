@@ -6,10 +6,11 @@ from datetime import UTC, date, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 
+import pytest
 from sqlalchemy import select
 
 from service.database import Database
-from service.database.tables import Abstracts, Cadence, Delivery, DeliveryKind, DeliveryState, Digest, Reader
+from service.database.tables import Abstracts, Cadence, Delivery, DeliveryKind, DeliveryState, Digest, Reader, Weight
 from service.delivery.recheck import recheck
 from service.digests import plan
 from service.digests.compose import Composed, Composer
@@ -225,3 +226,26 @@ def test_whole_abstracts_come_to_those_who_want_them(database: Database, setting
     for kind in ("plain", "html"):
         bodies = [each.get_body((kind,)) for each in (short, whole)]
         assert ["The end of it." in str(each and each.get_content()) for each in bodies] == [False, True]
+
+
+# ---- weight ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("robots", "fish", "expected"),
+    [(Weight.NORMAL, Weight.NORMAL, 3), (Weight.MORE, Weight.NORMAL, 4), (Weight.NORMAL, Weight.LESS, 4)],
+)
+def test_weight_shifts_the_fair_share_of_a_crowded_digest(
+    database: Database, settings: Settings, robots: Weight, fish: Weight, expected: int
+) -> None:
+    reader = factories.reader(
+        database, settings, queries=["robots", "fish"], preferences=Preferences(paper_limit=6), now=NOON
+    )
+    with database.transaction() as session:
+        held = {each.label: each.query_id for each in interests.of(session, reader)}
+        interests.tune(session, reader, {held["robots"]: Tuning(robots), held["fish"]: Tuning(fish)})
+    edition(database, *(f"{name} {n}" for n in range(9) for name in ("Robots", "Fish")), now=NOON)
+    plan.plan_due(database, settings, now=NOON + timedelta(days=1))
+    (digest,) = digests(database)
+    assert sum(paper % 2 for paper in digest.paper_ids) == expected, "robots have the odd numbers"
+    assert len(digest.paper_ids) == 6
