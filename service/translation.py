@@ -31,8 +31,8 @@ FOLDER: Final = Path(service.__file__).parent.parent / "translations"
 """One folder a language, named as Babel names locales; in each ``LC_MESSAGES/paperround.po``."""
 DOMAIN: Final = "paperround"
 
-Style = Literal["full", "medium", "short", "weekday"]
-"""Of a day: with its weekday, as a date, without its year, its weekday's short name alone."""
+Style = Literal["full", "medium", "short", "weekday", "long"]
+"""Of a day: with its weekday, as a date, without its year, its weekday alone in short or whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +184,7 @@ _ENGLISH_DAYS: Final[dict[Style, str]] = {
     "medium": "d MMM y",
     "short": "d MMM",
     "weekday": "EEE",
+    "long": "EEEE",
 }
 _SKELETONS: Final[dict[Style, str]] = {"medium": "yMMMd", "short": "MMMd"}
 
@@ -195,7 +196,7 @@ def day(moment: date, style: Style = "full") -> str:
 
 @lru_cache(maxsize=4_000)
 def _day(language: Language, moment: date, style: Style) -> str:
-    if language is ENGLISH or style == "weekday":
+    if language is ENGLISH or style in ("weekday", "long"):
         return format_date(moment, _ENGLISH_DAYS[style], language.locale)
     if style == "full":
         return format_date(moment, "full", language.locale)

@@ -14,6 +14,8 @@ from service.translation import gettext as _
 
 LONGEST_ABSTRACT: Final = 480
 """Characters: enough to decide by, short enough for ten papers in 40 KB."""
+FULL_ABSTRACT: Final = 3_840
+"""For readers who want abstracts whole: longer than nearly all; halved where a mail would be too long."""
 HOLES: Final = ("reason", "feedback")
 """Filled in for each reader."""
 _WIDTH: Final = 76

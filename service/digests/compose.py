@@ -22,7 +22,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from service import translation
-from service.database.tables import DeliveryKind, Digest, Interest, Query, Reader, ReaderState
+from service.database.tables import Abstracts, Cadence, DeliveryKind, Digest, Interest, Query, Reader, ReaderState
 from service.digests import cards, evidence, message, quoted
 from service.digests.cards import Card
 from service.digests.evidence import NOTHING, Evidence, Readings
@@ -30,7 +30,9 @@ from service.digests.message import Headers, Sender
 from service.digests.templates import Fragments, holes, templates, wrapped
 from service.matching import language
 from service.matching.expression import Expression
+from service.outbox import letters
 from service.outbox.claims import Claim
+from service.outbox.letters import LetterView
 from service.papers import archive
 from service.settings import Settings
 from service.subscribers import addresses, schedule, suppression
@@ -56,7 +58,12 @@ _ENTITLED: Final = {
     DeliveryKind.WELCOME: (ReaderState.ACTIVE,),
     DeliveryKind.CONFIRM: (ReaderState.PENDING,),
     DeliveryKind.SIGN_IN: tuple(ReaderState),
+    DeliveryKind.PAUSE_ENDED: (ReaderState.ACTIVE,),
+    DeliveryKind.ADDRESS_CONFIRM: (ReaderState.ACTIVE,),
+    DeliveryKind.ADDRESS_NOTICE: tuple(ReaderState),
 }
+_LISTED: Final = frozenset({DeliveryKind.DIGEST, DeliveryKind.WELCOME, DeliveryKind.PAUSE_ENDED})
+"""Part of the list: these carry one-click unsubscribe (RFC 8058)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +154,7 @@ class Composer:
             for reader in session.scalars(select(Reader).where(Reader.id.in_({claim.reader_id for claim in claims})))
         }
         hashes = {each.id: addresses.hashed(self._settings, each.address_key) for each in readers.values()}
+        written = self._written(session, claims)
         suppressed = suppression.among(session, hashes.values())
         drafts = self._drafts(session, claims)
         labels = self._labels(session, [(claim.reader_id, drafts.get(claim.digest_id or 0)) for claim in claims])
@@ -156,15 +164,19 @@ class Composer:
         made: list[Composed | Withheld] = []
         for claim in claims:
             reader = readers.get(claim.reader_id)
-            if reader is None:
+            if claim.kind in letters.KINDS:
+                made.append(self._posted(claim, reader, written.get(claim.delivery_id), now))
+            elif reader is None:
                 made.append(Withheld(claim.delivery_id, "the reader is gone"))
             elif ReaderState(reader.state) not in _ENTITLED[claim.kind]:
                 made.append(Withheld(claim.delivery_id, f"the reader is {reader.state}"))
             elif hashes[reader.id] in suppressed:
                 made.append(Withheld(claim.delivery_id, "the address is suppressed"))
+            elif claim.kind is DeliveryKind.DIGEST and reader.paused_until is not None and reader.paused_until > now:
+                made.append(Withheld(claim.delivery_id, "the reader has paused"))
             elif claim.kind is not DeliveryKind.DIGEST:
                 with translation.speaking(translation.of(reader.language)):
-                    parts = self._letter(session, claim.kind, reader)
+                    parts = self._notice(session, claim.kind, reader)
                 made.append(self._sealed(claim, reader, parts, now))
             elif (draft := drafts.get(claim.digest_id or 0)) is None:
                 made.append(Withheld(claim.delivery_id, "the digest is gone"))
@@ -202,7 +214,7 @@ class Composer:
 
     def _sealed(self, claim: Claim, reader: Reader, parts: _Parts, now: datetime) -> Composed:
         recipient = _deliverable(reader.email)
-        listed = claim.kind in (DeliveryKind.DIGEST, DeliveryKind.WELCOME)
+        listed = claim.kind in _LISTED
         headers = Headers(
             recipient=recipient,
             subject=parts.subject,
@@ -238,7 +250,8 @@ class Composer:
         ]
         trending = [papers[paper] for paper in draft.trending_ids if paper in papers]
         feedback = quoted.encoded(f"{self._links.feedback(reader.id)}/")
-        longest = cards.LONGEST_ABSTRACT
+        full, weekly = reader.abstracts == Abstracts.FULL, reader.cadence == Cadence.WEEKLY
+        longest = cards.FULL_ABSTRACT if full else cards.LONGEST_ABSTRACT
         frame = self._frame()
         while True:
             html_parts = frame.html[0].filled(values.html)
@@ -256,11 +269,13 @@ class Composer:
             text_parts += frame.text[1].filled(values.text)
             # Encoded length bounds the decoded one, so the cheap measure is the safe one.
             size = sum(map(len, html_parts))
-            usual = len(shown) > _USUAL_PAPERS or size + sum(map(len, text_parts)) <= USUAL_BYTES
+            usual = full or len(shown) > _USUAL_PAPERS or size + sum(map(len, text_parts)) <= USUAL_BYTES
             if longest <= cards.LONGEST_ABSTRACT // 8 or (size <= MOST_HTML_BYTES and usual):
                 break
             longest //= 2
-        return _Parts(message.subject(leading, titles), text_parts, html_parts)
+        opening = gettext("Your week:") + " " if weekly else ""
+        subject = opening + message.subject(leading, titles, message.LONGEST_SUBJECT - len(opening))
+        return _Parts(subject, text_parts, [] if reader.plain_text else html_parts)
 
     def _reason(self, paper: archive.PaperView, labels: Sequence[str], queries: Sequence[int]) -> Evidence:
         """Why the paper is there, in the reader's words, then in the paper's: those of the strongest reason."""
@@ -304,11 +319,16 @@ class Composer:
     def _frame_values(self, reader: Reader, draft: Draft, titles: Sequence[str]) -> _FrameValues:
         count = len(titles)
         more = draft.matched - count
-        headline = ngettext("%(num)s new paper for you", "%(num)s new papers for you", count)
+        day = _day(translation.current(), draft.slot, reader.timezone)
+        if reader.cadence == Cadence.WEEKLY:
+            headline = ngettext("%(num)s new paper of your week", "%(num)s new papers of your week", count)
+            day = gettext("The week to %(day)s", day=day)
+        else:
+            headline = ngettext("%(num)s new paper for you", "%(num)s new papers for you", count)
         words = {
             "title": headline,
             "headline": headline,
-            "summary": _day(translation.current(), draft.slot, reader.timezone),
+            "summary": day,
             "preheader": _preheader(titles),
             "preferences_url": self._links.preferences(reader.id),
             "unsubscribe_url": self._links.unsubscribe(reader.id),
@@ -402,25 +422,67 @@ class Composer:
         wanted = {paper for draft in drafts for paper in (*draft.paper_ids, *draft.trending_ids)}
         return archive.by_ids(session, wanted) if wanted else {}
 
-    # ---- letters -----------------------------------------------------------------------------------------------------
+    # ---- mails about the subscription itself -------------------------------------------------------------------------
 
-    def _letter(self, session: Session, kind: DeliveryKind, reader: Reader) -> _Parts:
-        """A mail about the subscription itself."""
-        mail = kind.value
+    def _notice(self, session: Session, kind: DeliveryKind, reader: Reader) -> _Parts:
         values: dict[str, Any] = {
-            **self._site,
-            "confirm_url": self._links.confirm(reader.id),
             "preferences_url": self._links.preferences(reader.id),
             "token_url": self._links.access_token(reader.id),
             "unsubscribe_url": self._links.unsubscribe(reader.id),
             "hour": f"{reader.digest_hour:02d}:00",
             "timezone": reader.timezone,
-            "topics": self._followed(session, reader.id) if kind is DeliveryKind.CONFIRM else "",
         }
-        subject = self._templates.line(mail, "subject", values)
-        values |= {"title": subject, "preheader": self._templates.line(mail, "preheader", values)}
-        text = quoted.encoded(self._templates.text(mail, values))
-        return _Parts(subject, [text], [quoted.encoded(self._templates.html(mail, values))])
+        match kind:
+            case DeliveryKind.CONFIRM:
+                values["confirm_url"] = self._links.confirm(reader.id)
+                values["topics"] = self._followed(session, reader.id)
+            case DeliveryKind.SIGN_IN:
+                values["sign_in_url"] = self._links.sign_in(reader.id)
+        return self._rendered(kind.value, values, plain_text=reader.plain_text)
+
+    def _written(self, session: Session, claims: Sequence[Claim]) -> dict[int, tuple[LetterView, bool]]:
+        """The letters among these claims, and whether their addresses are suppressed."""
+        wanted = [claim.delivery_id for claim in claims if claim.kind in letters.KINDS]
+        if not wanted:
+            return {}
+        found = letters.of(session, wanted)
+        hashes = {each: addresses.hashed(self._settings, letter.address_key) for each, letter in found.items()}
+        suppressed = suppression.among(session, hashes.values())
+        return {each: (letter, hashes[each] in suppressed) for each, letter in found.items()}
+
+    def _posted(
+        self, claim: Claim, reader: Reader | None, written: tuple[LetterView, bool] | None, now: datetime
+    ) -> Composed | Withheld:
+        """A mail to an address that is not, or no longer, a reader's."""
+        if written is None or (reader is None and claim.kind is not DeliveryKind.GOODBYE):
+            return Withheld(claim.delivery_id, "the reader is gone")
+        letter, suppressed = written
+        if suppressed:
+            return Withheld(claim.delivery_id, "the address is suppressed")
+        if reader is not None and ReaderState(reader.state) not in _ENTITLED.get(claim.kind, ()):
+            return Withheld(claim.delivery_id, f"the reader is {reader.state}")
+        values = dict(letter.facts)
+        if claim.kind is DeliveryKind.ADDRESS_CONFIRM:
+            values["address_url"] = self._links.address(values["change"])
+        with translation.speaking(translation.of(letter.language)):
+            parts = self._rendered(claim.kind.value, values, plain_text=letter.plain_text)
+        recipient = _deliverable(letter.email)
+        headers = Headers(
+            recipient=recipient,
+            subject=parts.subject,
+            message_id=claim.message_id,
+            date=now,
+            stream=claim.kind.value,
+        )
+        content = message.assembled(self._sender, headers, parts.text, parts.html)
+        return Composed(claim.delivery_id, self._returns.bounce(claim.delivery_id), recipient, content)
+
+    def _rendered(self, mail: str, values: Mapping[str, Any], *, plain_text: bool) -> _Parts:
+        words = {**self._site, **values}
+        subject = self._templates.line(mail, "subject", words)
+        words |= {"title": subject, "preheader": self._templates.line(mail, "preheader", words)}
+        page = [] if plain_text else [quoted.encoded(self._templates.html(mail, words))]
+        return _Parts(subject, [quoted.encoded(self._templates.text(mail, words))], page)
 
     def _followed(self, session: Session, reader_id: int) -> str:
         statement = select(Interest.label).where(Interest.reader_id == reader_id, ~Interest.muted).order_by(Interest.id)

@@ -178,7 +178,8 @@ def _choose(session: Session, locked: Due, matches: Matches, tastes: Tastes, now
     parts, asides = [], []
     for begin, end, found in candidates.blocks(locked, wants, matches, new):
         likeness = None if liking is None else liking.beginning_at(begin)
-        parts.append(rank.choose(found, locked.paper_limit[begin:end], new.papers.upvotes, likeness))
+        limits, weights = locked.paper_limit[begin:end], wants.weights(begin, end)
+        parts.append(rank.choose(found, limits, new.papers.upvotes, likeness, weights))
         asides.append(trending.unwanted(pool, found, parts[-1], new))
     chosen = rank.one_after_the_other(parts)
     return _Chosen(

@@ -23,6 +23,12 @@ class Purpose(StrEnum):
     """To say a word on papers and to ask for more like one: adds, and shows nothing of the reader."""
     TOKEN = "token"  # noqa: S105 (a purpose, no secret)
     """Gives one access token of the HTTP API."""
+    SIGN_IN = "sign-in"
+    """To sign in, once (``sign_in``)."""
+    ADDRESS = "address"
+    """To confirm a new address: names the change."""
+    LESS = "less"
+    """To come back to fewer mails, on the page that says that one has left."""
 
 
 LIFETIME: Final[dict[Purpose, timedelta | None]] = {
@@ -33,6 +39,9 @@ LIFETIME: Final[dict[Purpose, timedelta | None]] = {
     Purpose.DIGEST: timedelta(days=60),
     Purpose.FEEDBACK: timedelta(days=60),
     Purpose.TOKEN: timedelta(hours=24),
+    Purpose.SIGN_IN: timedelta(hours=1),
+    Purpose.ADDRESS: timedelta(days=1),
+    Purpose.LESS: timedelta(hours=1),
 }
 
 
@@ -85,6 +94,13 @@ class Links:
         """What a valid token says and when it was signed: equal for two spellings of one token."""
         reader_id, signed_at = self._signers[purpose].loads(token, return_timestamp=True)
         return f"{reader_id} {signed_at.timestamp():.0f}"
+
+    def sign_in(self, reader_id: int) -> str:
+        """Works once."""
+        return self._link(Purpose.SIGN_IN, reader_id)
+
+    def address(self, change_id: int) -> str:
+        return self._link(Purpose.ADDRESS, change_id)
 
     def token(self, purpose: Purpose, reader_id: int) -> str:
         """What ``dumps`` would give, with the key derived once: every mail carries several."""

@@ -21,7 +21,20 @@ from service.database import Database, migrations
 from service.settings import Settings
 from service.translation import gettext as _
 from service.translation import later
-from service.web import api, feedback, feeds, hooks, keys, pages, postbox, previewing, sitemap, subscribing
+from service.web import (
+    account,
+    api,
+    feedback,
+    feeds,
+    hooks,
+    keys,
+    pages,
+    postbox,
+    preferences,
+    previewing,
+    sitemap,
+    subscribing,
+)  # fmt: skip
 from service.web.caching import Pages
 from service.web.guard import Guard
 from service.web.problem import problem
@@ -59,7 +72,10 @@ def create_app(settings: Settings, database: Database, site: Site | None = None)
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies.split())
     app.mount("/api/v1", api.create_api(site), name="api")
     app.mount("/static", _Static(directory=STATIC), name="static")
-    for room in (pages, subscribing, previewing, feedback, postbox, hooks, feeds, sitemap, keys):
+    rooms = (
+        pages, subscribing, preferences, account, previewing, feedback, postbox, hooks, feeds, sitemap, keys,
+    )  # fmt: skip
+    for room in rooms:
         app.include_router(room.routes(site))
     _add_health(app, site)
     _add_errors(app, site)

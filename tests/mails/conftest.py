@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from lxml import html
 from pydantic import SecretStr
-from sqlalchemy import text, update
+from sqlalchemy import delete, text, update
 
 from service.database import Database
 from service.database.tables import Base, DeliveryKind, Reader, ReaderState
@@ -20,13 +20,14 @@ from service.delivery import dkim
 from service.delivery.dkim import Signer
 from service.digests import plan
 from service.digests.compose import Composed, Composer
-from service.outbox import rows
+from service.outbox import letters, rows
+from service.outbox.letters import LetterView
 from service.settings import Settings
+from service.subscribers import address_change
 from service.translation import LANGUAGES, Language
 from tests import factories
 
-LETTERS = [kind for kind in DeliveryKind if kind is not DeliveryKind.DIGEST]
-LISTED = {DeliveryKind.DIGEST, DeliveryKind.WELCOME}
+LISTED = {DeliveryKind.DIGEST, DeliveryKind.WELCOME, DeliveryKind.PAUSE_ENDED}
 """Part of the list: one click unsubscribes."""
 POSTAL = "1 Example Street, Exampletown"
 
@@ -124,16 +125,34 @@ def _all(database: Database, settings: Settings, signer: Signer, language: Langu
         )  # fmt: skip
         plan.plan_due(database, settings, everyone=True)
         yield _sent(database, settings, signer, language, DeliveryKind.DIGEST)
-        for kind in LETTERS:
-            with database.transaction() as session:
-                state = ReaderState.PENDING if kind is DeliveryKind.CONFIRM else ReaderState.ACTIVE
-                session.execute(update(Reader).values(state=state))
-                rows.enqueue(session, kind=kind, reader_id=reader, mail_domain=settings.mail_domain)
-            yield _sent(database, settings, signer, language, kind)
+        # A goodbye is written when its reader is gone, so it comes last.
+        for kind in sorted(DeliveryKind, key=lambda kind: kind is DeliveryKind.GOODBYE):
+            if kind is not DeliveryKind.DIGEST:
+                _queue(database, settings, reader, kind, language)
+                yield _sent(database, settings, signer, language, kind)
     finally:
         names = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables)
         with database.connection() as connection:
             connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+
+
+def _queue(database: Database, settings: Settings, reader: int, kind: DeliveryKind, language: Language) -> None:
+    with database.transaction() as session:
+        state = ReaderState.PENDING if kind is DeliveryKind.CONFIRM else ReaderState.ACTIVE
+        session.execute(update(Reader).values(state=state))
+        if kind is DeliveryKind.ADDRESS_CONFIRM:
+            address_change.request(session, settings, reader, "new@example.org")
+        elif kind in letters.KINDS:
+            facts = {"interests": 1, "words": 0, "digests": 3, "deliveries": 12}
+            letter = LetterView("old@example.org", "old@example.org", language.tag, plain_text=False, facts=facts)
+            letters.enqueue(
+                session, kind=kind, reader_id=reader, mail_domain=settings.mail_domain, letter=letter,
+                now=datetime.now(UTC),
+            )  # fmt: skip
+            if kind is DeliveryKind.GOODBYE:
+                session.execute(delete(Reader))
+        else:
+            rows.enqueue(session, kind=kind, reader_id=reader, mail_domain=settings.mail_domain)
 
 
 def _sent(database: Database, settings: Settings, signer: Signer, language: Language, kind: DeliveryKind) -> Made:

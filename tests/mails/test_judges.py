@@ -7,8 +7,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +81,6 @@ class Anything(ChainableUndefined):
     def __bool__(self) -> bool:
         return True
 
-    def __int__(self) -> int:
-        return 2
-
-    __index__ = __int__
-
     def __eq__(self, other: object) -> bool:
         return False
 
@@ -112,7 +105,7 @@ def sources() -> dict[str, str]:
             for name in files:
                 if name.endswith("/body.mjml"):
                     template = environment.from_string(mjml.included(name, files))
-                    made[f"{name} {language.tag}"] = template.render()
+                    made[f"{name} {language.tag}"] = template.render(interests=2, words=2, digests=2, deliveries=2)
     return made
 
 
@@ -138,13 +131,8 @@ def points(contents: list[bytes]) -> list[tuple[float, str]]:
     program = shutil.which("spamassassin")
     if program is None:
         pytest.skip("SpamAssassin is not on this machine")
-    # As a mailbox would see it: with the hop that brought it.
-    hop = (
-        "Received: from mail.papers.example (mail.papers.example [192.0.2.1]) by mx.example.org with ESMTPS;"
-        f" {format_datetime(datetime.now(UTC))}\n"
-    ).encode()
     box = b"".join(
-        b"From digest@papers.example Tue Nov 24 07:00:00 2026\n" + hop + content.replace(b"\r\n", b"\n") + b"\n"
+        b"From digest@papers.example Tue Nov 24 07:00:00 2026\n" + content.replace(b"\r\n", b"\n") + b"\n"
         for content in contents
     )
     run = subprocess.run([program, "-L", "-t", "--mbox"], input=box, capture_output=True, check=True, timeout=110)

@@ -5,7 +5,7 @@ Columns of state hold the text of a ``StrEnum`` with a CHECK.
 
 from service.database.tables.access import AccessToken, FeedKey
 from service.database.tables.base import Base
-from service.database.tables.delivery import Delivery, DeliveryKind, DeliveryState, Digest
+from service.database.tables.delivery import Delivery, DeliveryKind, DeliveryState, Digest, Letter
 from service.database.tables.fetching import FetchedBody, FetchHost
 from service.database.tables.matching import Match, Query, Topic
 from service.database.tables.papers import (
@@ -23,6 +23,9 @@ from service.database.tables.papers import (
 )
 from service.database.tables.returns import ReturnEvent, ReturnKind
 from service.database.tables.subscribers import (
+    Abstracts,
+    AddressChange,
+    Cadence,
     ConsentEvent,
     Feedback,
     Interest,
@@ -31,11 +34,16 @@ from service.database.tables.subscribers import (
     ReaderState,
     Suppression,
     SuppressionReason,
+    UsedLink,
+    Weight,
 )
 
 __all__ = [
+    "Abstracts",
     "AccessToken",
+    "AddressChange",
     "Base",
+    "Cadence",
     "ConsentEvent",
     "Coverage",
     "CoverageState",
@@ -52,6 +60,7 @@ __all__ = [
     "Ingest",
     "IngestProblem",
     "Interest",
+    "Letter",
     "Match",
     "Paper",
     "PaperAlias",
@@ -67,4 +76,6 @@ __all__ = [
     "Suppression",
     "SuppressionReason",
     "Topic",
+    "UsedLink",
+    "Weight",
 ]
