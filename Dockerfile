@@ -9,6 +9,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY service service
 COPY workers workers
 COPY templates templates
+COPY translations translations
 RUN /venv/bin/pip install --no-cache-dir --no-deps --editable . && /venv/bin/python -m compileall -q service workers
 
 FROM python:3.13-slim-bookworm

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test faults install lint lock screenshots clean
+.PHONY: run test faults install lint lock screenshots translations clean
 .DEFAULT_GOAL := run
 
 # Each stamp is newer than the lock file it was installed from; a changed lock installs anew.
@@ -37,6 +37,10 @@ lint: $(VENV)/.dev ## format, lint, types, import contracts
 
 screenshots: $(VENV)/.dev ## docs/screenshots, taken from the sample papers (needs Chromium)
 	$(BIN)/python -m tests.journeys.screenshots
+
+translations: $(VENV)/.dev ## messages out of code and templates into the catalogues: docs/translating.md
+	$(BIN)/pybabel -q extract -F translations/extract.cfg -k later --no-location --sort-output -o $(VENV)/paperround.pot .
+	$(BIN)/pybabel -q update -i $(VENV)/paperround.pot -d translations -D paperround --width 100 --ignore-obsolete --ignore-pot-creation-date
 
 lock: ## resolve the newest allowed versions into the lock files (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header pyproject.toml -o requirements.lock

@@ -19,10 +19,12 @@ from service.database import Database
 from service.database.tables import Delivery, DeliveryState, Digest
 from service.delivery import crew, recovery
 from service.digests import plan
+from service.digests.plan import PlanReport
 from service.matching import match
 from service.papers import coverage, editions, ingest, sources
 from service.papers.record import Dayless, Settling
 from service.settings import Settings
+from service.subscribers import instant, pauses
 
 Tell = Callable[[str, int], None]
 """Called with the name of a step and how many things that step has done so far."""
@@ -66,6 +68,16 @@ def cut_and_match(database: Database, tell: Tell | None = None) -> editions.CutE
     return edition
 
 
+def plan_due(database: Database, settings: Settings, tell: Tell | None = None, *, everyone: bool = False) -> PlanReport:
+    """End pauses that are over, bring forward who wants a digest at once, plan who is due.
+
+    Each step stands alone and finds its work from the tables; a crash between two leaves the rest to the next turn.
+    """
+    pauses.end_due(database, settings)
+    instant.bring_forward(database)
+    return plan.plan_due(database, settings, everyone=everyone, on_progress=_step(tell, "plan digests"))
+
+
 def run(database: Database, settings: Settings, tell: Tell | None = None, *, everyone: bool = False) -> RoundReport:
     """One whole round from what is already stored, for the readers whose hour has come, or for ``everyone`` active.
 
@@ -75,7 +87,7 @@ def run(database: Database, settings: Settings, tell: Tell | None = None, *, eve
     # Where no schedule runs, nobody else gives back what a killed round held.
     recovery.sweep(database, settings)
     edition = cut_and_match(database, tell)
-    planned = plan.plan_due(database, settings, everyone=everyone, on_progress=_step(tell, "plan digests"))
+    planned = plan_due(database, settings, tell, everyone=everyone)
     crew.send_due_together(database, settings, on_progress=_step(tell, "send"), insist=True)
     states = _settled_states(database, planned.slot)
     return RoundReport(

@@ -6,10 +6,11 @@ from dataclasses import asdict, replace
 
 from service import rounds, task_runs
 from service.delivery import recovery, sender
-from service.digests import plan
 from service.doorbell import Task, doorbell
+from service.outbox import letters
 from service.papers import coverage, ingest
 from service.returns import imap
+from service.subscribers import address_change, sign_in
 from workers.app import app, settings
 from workers.house import LoggedTask, database, log
 
@@ -32,12 +33,13 @@ def match_new() -> None:
     edition = rounds.cut_and_match(database())
     if edition:
         log.info("edition.cut", edition=edition.id, papers=edition.paper_count)
+        doorbell(settings).ring(Task.PLAN_DUE)
 
 
 @app.task(name=Task.PLAN_DUE, base=LoggedTask)
 def plan_due() -> None:
-    """Plan the digests of readers whose hour has come; wake the sender."""
-    report = plan.plan_due(database(), settings)
+    """Plan the digests of readers whose turn it is; wake the sender."""
+    report = rounds.plan_due(database(), settings)
     if report.readers:
         log.info("plan.done", readers=report.readers, digests=report.digests)
     if report.digests:
@@ -60,9 +62,13 @@ def sweep_leases() -> None:
 
 @app.task(name=Task.PRUNE, base=LoggedTask)
 def prune() -> None:
-    """Drop the problems of old ingests and the record of old runs; warn of days that stay incomplete."""
+    """Drop what has served: problems of old ingests, old runs, letters, links; warn of days that stay incomplete."""
     ingest.prune(database())
     task_runs.prune(database())
+    letters.prune(database())
+    with database().transaction() as session:
+        sign_in.prune(session)
+        address_change.prune(session)
     with database().transaction() as session:
         overdue = coverage.overdue(session, settings.look_back_days)
     for late in overdue:

@@ -14,7 +14,7 @@ from service.cli import lists
 from service.cli.door import complain, console, opened, print_json
 from service.cli.papers import Json
 from service.doorbell import Task, doorbell
-from service.subscribers import accounts, addresses, interests, returned, suppression
+from service.subscribers import accounts, addresses, erasure, interests, returned, suppression
 from service.subscribers.accounts import AccountError, Preferences, ReaderView, Signup
 from service.subscribers.consent import Visit
 
@@ -122,7 +122,7 @@ def remove(email: str, yes: Annotated[bool, typer.Option("--yes", help="Do not a
         complain("nothing was deleted")
         raise typer.Exit(1)
     with opened() as (settings, database), database.transaction() as session:
-        accounts.erase(session, settings, _found(session, email).id, Visit("paperround readers remove"))
+        erasure.erase(session, settings, _found(session, email).id, Visit("paperround readers remove"))
 
 
 def _found(session: Session, email: str) -> ReaderView:

@@ -12,10 +12,12 @@ from service.database.tables import DeliveryKind, ReaderState
 from service.settings import Settings
 from service.subscribers import addresses, suppression
 
-# By the primary keys of both tables.
+# By the primary keys of the three tables. A letter goes to its own address, whatever its reader's is.
 _STILL_OURS = text("""
-    SELECT delivery.id, delivery.kind, reader.state, reader.address_key
+    SELECT delivery.id, delivery.kind, reader.state, coalesce(letter.address_key, reader.address_key),
+        delivery.kind = 'digest' AND reader.paused_until > now()
     FROM delivery LEFT JOIN reader ON reader.id = delivery.reader_id
+        LEFT JOIN letter ON letter.delivery_id = delivery.id
     WHERE delivery.id = ANY(:ids) AND delivery.state = 'sending' AND delivery.lease_owner = :owner
 """)
 
@@ -23,6 +25,9 @@ _ENTITLED: dict[DeliveryKind, frozenset[ReaderState]] = {
     DeliveryKind.CONFIRM: frozenset({ReaderState.PENDING}),
     DeliveryKind.WELCOME: frozenset({ReaderState.ACTIVE}),
     DeliveryKind.DIGEST: frozenset({ReaderState.ACTIVE}),
+    DeliveryKind.PAUSE_ENDED: frozenset({ReaderState.ACTIVE}),
+    DeliveryKind.ADDRESS_CONFIRM: frozenset({ReaderState.ACTIVE}),
+    DeliveryKind.ADDRESS_NOTICE: frozenset(ReaderState),
     DeliveryKind.SIGN_IN: frozenset(ReaderState),
 }
 
@@ -40,14 +45,16 @@ class Recheck:
 def recheck(session: Session, settings: Settings, owner: str, delivery_ids: Iterable[int]) -> Recheck:
     """Look again at the readers behind ``delivery_ids``, and whether ``owner`` still holds the rows."""
     found = session.execute(_STILL_OURS, {"ids": list(delivery_ids), "owner": owner}).all()
-    hashes = {key: addresses.hashed(settings, key) for _, _, _, key in found if key is not None}
+    hashes = {key: addresses.hashed(settings, key) for _, _, _, key, _ in found if key is not None}
     suppressed = suppression.among(session, hashes.values())
     entitled: set[int] = set()
     cancelled: dict[int, str] = {}
-    for delivery_id, kind, state, key in found:
-        if state is None:
+    for delivery_id, kind, state, key, paused in found:
+        if key is None or (state is None and kind != DeliveryKind.GOODBYE):
             cancelled[delivery_id] = "the reader is gone"
-        elif ReaderState(state) not in _ENTITLED[DeliveryKind(kind)]:
+        elif paused:
+            cancelled[delivery_id] = "the reader has paused"
+        elif state is not None and ReaderState(state) not in _ENTITLED.get(DeliveryKind(kind), ()):
             cancelled[delivery_id] = f"the reader is {state}"
         elif hashes[key] in suppressed:
             cancelled[delivery_id] = "the address is suppressed"

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from service.database import Database, bulk
 from service.database.tables import Edition
-from service.matching import match
+from service.matching import match, rank
 from service.matching.shortlist import Lists, Shortlist, positions, shortlist
 
 Ints = NDArray[np.int64]
@@ -34,10 +34,15 @@ _KEPT_WORDS: Final = 8_000_000
 """Of the same lists as sets: 100 MB."""
 _QUERY_BITS: Final = 40
 _QUERY_MASK: Final = (1 << _QUERY_BITS) - 1
+_SAID_BITS: Final = 3
+"""What a reader says of an interest: muted, and its weight plus one in two bits."""
 _INTERESTS: Final = """
-    SELECT array_send(array_agg(reader_id)), array_send(array_agg(query_id)), array_send(array_agg(muted::int))
+    SELECT array_send(array_agg(reader_id)), array_send(array_agg(query_id)), array_send(array_agg(muted::int)),
+        array_send(array_agg(weight))
     FROM unnest(%s::bigint[]) AS due (id)
-    CROSS JOIN LATERAL (SELECT reader_id, query_id, muted FROM interest WHERE reader_id = due.id OFFSET 0) AS theirs
+    CROSS JOIN LATERAL (
+        SELECT reader_id, query_id, muted, weight FROM interest WHERE reader_id = due.id OFFSET 0
+    ) AS theirs
 """
 """Reads uq_interest_reader_id_query_id alone, a reader at a time: left to itself the planner reads the whole table."""
 _MATCHES: Final = """
@@ -201,8 +206,16 @@ class Interests:
     """Positions in the chunk, ascending."""
     query: Ints
     muted: NDArray[np.bool_]
+    weight: Ints
     first: Ints
     """The interests of reader r are ``first[r] … first[r + 1]``; the place among them is the slot."""
+
+    def weights(self, begin: int, end: int) -> rank.Weights | None:
+        """Of the readers from ``begin`` to before ``end``, counted from the first."""
+        here = slice(int(self.first[begin]), int(self.first[end]))
+        reader = self.reader[here]
+        slot = np.arange(here.start, here.stop) - self.first[reader]
+        return rank.Weights.of(reader - begin, slot, self.weight[here])
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,14 +248,20 @@ def editions(matches: Matches, before: int, newest: int) -> Window:
 
 def interests(session: Session, due: Due) -> Interests:
     """The interests of a chunk's readers."""
-    reader_ids, queries, muted = map(bulk.numbers, _rows(session, _INTERESTS, due.id)[0])
+    reader_ids, queries, muted, weight = map(bulk.numbers, _rows(session, _INTERESTS, due.id)[0])
     by_id = np.argsort(due.id)
     reader = by_id[np.searchsorted(due.id[by_id], reader_ids)]
-    packed = (((reader << _QUERY_BITS) | queries) << 1) | muted
+    packed = (((reader << _QUERY_BITS) | queries) << _SAID_BITS) | (muted << 2) | (weight + 1)
     packed.sort()
-    reader = packed >> (_QUERY_BITS + 1)
+    reader = packed >> (_QUERY_BITS + _SAID_BITS)
     first = np.searchsorted(reader, np.arange(len(due) + 1)).astype(np.int64)
-    return Interests(reader, (packed >> 1) & _QUERY_MASK, (packed & 1).astype(np.bool_), first)
+    return Interests(
+        reader=reader,
+        query=(packed >> _SAID_BITS) & _QUERY_MASK,
+        muted=(packed >> 2 & 1).astype(np.bool_),
+        weight=(packed & 3) - 1,
+        first=first,
+    )
 
 
 def blocks(

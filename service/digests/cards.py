@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
-from datetime import date
 from typing import Final
 
 from service.digests.message import shortened
 from service.digests.templates import Fragments, Templates, holes
 from service.papers.archive import PaperView
+from service.translation import day, ngettext
+from service.translation import gettext as _
 
 LONGEST_ABSTRACT: Final = 480
 """Characters: enough to decide by, short enough for ten papers in 40 KB."""
+FULL_ABSTRACT: Final = 3_840
+"""For readers who want abstracts whole: longer than nearly all; halved where a mail would be too long."""
 HOLES: Final = ("reason", "feedback")
 """Filled in for each reader."""
 _WIDTH: Final = 76
@@ -55,22 +58,22 @@ class Card:
 
 def card_text(paper: PaperView, origin: str, longest_abstract: int) -> CardText:
     """The words of a card. The title leads to the paper's page on our site, which has everything else."""
-    details = [_day(paper.dated)]
+    details = [day(paper.dated, "medium")]
     details += [paper.categories[0]] if paper.categories else []
-    details += [f"{paper.upvotes} upvotes"] if paper.upvotes else []
-    details += [f"{paper.comments} comments"] if paper.comments else []
+    details += [ngettext("%(num)s upvote", "%(num)s upvotes", paper.upvotes)] if paper.upvotes else []
+    details += [ngettext("%(num)s comment", "%(num)s comments", paper.comments)] if paper.comments else []
     links = [
         Link(label, url)
         for label, url in (
-            ("Source", paper.url),
+            (_("Source"), paper.url),
             ("PDF", paper.pdf_url),
-            ("Code", paper.code_url),
-            ("Project", paper.project_url),
+            (_("Code"), paper.code_url),
+            (_("Project"), paper.project_url),
         )
         if url
     ]
     return CardText(
-        title=f"{paper.title} [withdrawn]" if paper.withdrawn else paper.title,
+        title=_("%(title)s [withdrawn]", title=paper.title) if paper.withdrawn else paper.title,
         short_title=shortened(paper.title, 50),
         url=f"{origin}/papers/{paper.id}",
         byline=paper.byline,
@@ -115,7 +118,3 @@ def shortened_at_sentence(text: str, longest: int) -> str:
         return cut[: end + 1]
     space = cut.rfind(" ", 0, longest - 1)
     return cut[: space if space > longest // 2 else longest - 1].rstrip(" ,;:") + "…"
-
-
-def _day(day: date) -> str:
-    return f"{day.day} {day:%b %Y}"

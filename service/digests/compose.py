@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import html
 import quopri
-import textwrap
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,20 +21,24 @@ from typing import Any, Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.database.tables import DeliveryKind, Digest, Interest, Query, Reader, ReaderState
+from service import translation
+from service.database.tables import Abstracts, Cadence, DeliveryKind, Digest, Interest, Query, Reader, ReaderState
 from service.digests import cards, evidence, message, quoted
 from service.digests.cards import Card
 from service.digests.evidence import NOTHING, Evidence, Readings
 from service.digests.message import Headers, Sender
-from service.digests.templates import Fragments, holes, templates
+from service.digests.templates import Fragments, holes, templates, wrapped
 from service.matching import language
 from service.matching.expression import Expression
+from service.outbox import letters
 from service.outbox.claims import Claim
+from service.outbox.letters import LetterView
 from service.papers import archive
 from service.settings import Settings
 from service.subscribers import addresses, schedule, suppression
 from service.subscribers.return_addresses import ReturnAddresses
 from service.subscribers.tokens import Links
+from service.translation import Language, gettext, joined, ngettext
 
 SITE_NAME: Final = "Paperround"
 MOST_HTML_BYTES: Final = 95_000
@@ -50,17 +53,17 @@ _NAMED_REASONS: Final = 3
 _FRAME_HOLES: Final = (
     "title", "headline", "summary", "preheader", "more", "preferences_url", "unsubscribe_url",
 )  # fmt: skip
-_TRENDING: Final = Evidence(quoted.encoded("Widely read these days"), quoted.encoded("Widely read these days"))
-_TRENDING_FIRST: Final = Evidence(
-    quoted.encoded("<strong>Trending</strong>, beside what you asked for. ") + _TRENDING.html,
-    quoted.encoded("Trending, beside what you asked for. ") + _TRENDING.text,
-)
 _ENTITLED: Final = {
     DeliveryKind.DIGEST: (ReaderState.ACTIVE,),
     DeliveryKind.WELCOME: (ReaderState.ACTIVE,),
     DeliveryKind.CONFIRM: (ReaderState.PENDING,),
     DeliveryKind.SIGN_IN: tuple(ReaderState),
+    DeliveryKind.PAUSE_ENDED: (ReaderState.ACTIVE,),
+    DeliveryKind.ADDRESS_CONFIRM: (ReaderState.ACTIVE,),
+    DeliveryKind.ADDRESS_NOTICE: tuple(ReaderState),
 }
+_LISTED: Final = frozenset({DeliveryKind.DIGEST, DeliveryKind.WELCOME, DeliveryKind.PAUSE_ENDED})
+"""Part of the list: these carry one-click unsubscribe (RFC 8058)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +134,11 @@ class Composer:
             "site_name": SITE_NAME,
             "origin": settings.origin,
             "postal_address": settings.postal_address,
-            "lang": "en",
-            "dir": "ltr",
         }
-        self._frame_html = self._frame(html_part=True)
-        self._frame_text = self._frame(html_part=False)
-        self._cards: dict[tuple[int, int], tuple[float, Card]] = {}
+        self._frames: dict[str, _Frame] = {}
+        """By language."""
+        self._cards: dict[tuple[str, int, int], tuple[float, Card]] = {}
+        """By language, paper and length of the abstract."""
         self._readings: dict[int, tuple[float, Readings]] = {}
         self._evidence: dict[tuple[int, int], tuple[float, Evidence]] = {}
         self._expressions: dict[int, Expression] = {}
@@ -152,6 +154,7 @@ class Composer:
             for reader in session.scalars(select(Reader).where(Reader.id.in_({claim.reader_id for claim in claims})))
         }
         hashes = {each.id: addresses.hashed(self._settings, each.address_key) for each in readers.values()}
+        written = self._written(session, claims)
         suppressed = suppression.among(session, hashes.values())
         drafts = self._drafts(session, claims)
         labels = self._labels(session, [(claim.reader_id, drafts.get(claim.digest_id or 0)) for claim in claims])
@@ -161,14 +164,20 @@ class Composer:
         made: list[Composed | Withheld] = []
         for claim in claims:
             reader = readers.get(claim.reader_id)
-            if reader is None:
+            if claim.kind in letters.KINDS:
+                made.append(self._posted(claim, reader, written.get(claim.delivery_id), now))
+            elif reader is None:
                 made.append(Withheld(claim.delivery_id, "the reader is gone"))
             elif ReaderState(reader.state) not in _ENTITLED[claim.kind]:
                 made.append(Withheld(claim.delivery_id, f"the reader is {reader.state}"))
             elif hashes[reader.id] in suppressed:
                 made.append(Withheld(claim.delivery_id, "the address is suppressed"))
+            elif claim.kind is DeliveryKind.DIGEST and reader.paused_until is not None and reader.paused_until > now:
+                made.append(Withheld(claim.delivery_id, "the reader has paused"))
             elif claim.kind is not DeliveryKind.DIGEST:
-                made.append(self._sealed(claim, reader, self._letter(session, claim.kind, reader), now))
+                with translation.speaking(translation.of(reader.language)):
+                    parts = self._notice(session, claim.kind, reader)
+                made.append(self._sealed(claim, reader, parts, now))
             elif (draft := drafts.get(claim.digest_id or 0)) is None:
                 made.append(Withheld(claim.delivery_id, "the digest is gone"))
             elif not any(paper in papers for paper in draft.paper_ids):
@@ -187,7 +196,9 @@ class Composer:
         now: datetime,
     ) -> Composed:
         """One digest from what was read for it: ``labels`` by reader and query, ``papers`` by id. No I/O."""
-        return self._sealed(claim, reader, self._digest(reader, draft, labels, papers), now)
+        with translation.speaking(translation.of(reader.language)):
+            parts = self._digest(reader, draft, labels, papers)
+        return self._sealed(claim, reader, parts, now)
 
     def preview(self, session: Session, reader_id: int, draft: Draft) -> RenderedMail:
         """The digest that ``draft`` would become, to be looked at. Raises LookupError for a reader who is gone."""
@@ -197,12 +208,13 @@ class Composer:
         labels = self._labels(session, [(reader_id, draft)])
         papers = self._fetched(session, [draft])
         self._learn(session, [draft])
-        parts = self._digest(reader, draft, labels, papers)
+        with translation.speaking(translation.of(reader.language)):
+            parts = self._digest(reader, draft, labels, papers)
         return RenderedMail(parts.subject, _decoded(parts.html), _decoded(parts.text))
 
     def _sealed(self, claim: Claim, reader: Reader, parts: _Parts, now: datetime) -> Composed:
         recipient = _deliverable(reader.email)
-        listed = claim.kind in (DeliveryKind.DIGEST, DeliveryKind.WELCOME)
+        listed = claim.kind in _LISTED
         headers = Headers(
             recipient=recipient,
             subject=parts.subject,
@@ -238,32 +250,36 @@ class Composer:
         ]
         trending = [papers[paper] for paper in draft.trending_ids if paper in papers]
         feedback = quoted.encoded(f"{self._links.feedback(reader.id)}/")
-        longest = cards.LONGEST_ABSTRACT
+        full, weekly = reader.abstracts == Abstracts.FULL, reader.cadence == Cadence.WEEKLY
+        longest = cards.FULL_ABSTRACT if full else cards.LONGEST_ABSTRACT
+        frame = self._frame()
         while True:
-            html_parts = self._frame_html[0].filled(values.html)
-            text_parts = self._frame_text[0].filled(values.text)
+            html_parts = frame.html[0].filled(values.html)
+            text_parts = frame.text[0].filled(values.text)
             for paper, reason in lines:
                 card = self._card(paper, longest)
                 html_parts += card.html.filled({"reason": reason.html, "feedback": feedback})
                 text_parts += card.text.filled({"reason": reason.text, "feedback": feedback})
             for number, paper in enumerate(trending):
                 card = self._card(paper, cards.LONGEST_ABSTRACT // 3)
-                reason = _TRENDING_FIRST if number == 0 else _TRENDING
+                reason = _trending(translation.current(), first=number == 0)
                 html_parts += card.html.filled({"reason": reason.html, "feedback": feedback})
                 text_parts += card.text.filled({"reason": reason.text, "feedback": feedback})
-            html_parts += self._frame_html[1].filled(values.html)
-            text_parts += self._frame_text[1].filled(values.text)
+            html_parts += frame.html[1].filled(values.html)
+            text_parts += frame.text[1].filled(values.text)
             # Encoded length bounds the decoded one, so the cheap measure is the safe one.
             size = sum(map(len, html_parts))
-            usual = len(shown) > _USUAL_PAPERS or size + sum(map(len, text_parts)) <= USUAL_BYTES
+            usual = full or len(shown) > _USUAL_PAPERS or size + sum(map(len, text_parts)) <= USUAL_BYTES
             if longest <= cards.LONGEST_ABSTRACT // 8 or (size <= MOST_HTML_BYTES and usual):
                 break
             longest //= 2
-        return _Parts(message.subject(leading, titles), text_parts, html_parts)
+        opening = gettext("Your week:") + " " if weekly else ""
+        subject = opening + message.subject(leading, titles, message.LONGEST_SUBJECT - len(opening))
+        return _Parts(subject, text_parts, [] if reader.plain_text else html_parts)
 
     def _reason(self, paper: archive.PaperView, labels: Sequence[str], queries: Sequence[int]) -> Evidence:
         """Why the paper is there, in the reader's words, then in the paper's: those of the strongest reason."""
-        said = _said(tuple(labels))
+        said = _said(translation.current(), tuple(labels))
         shown = self._shown(paper, queries[0]) if queries else NOTHING
         return Evidence(said.html + shown.html, said.text + shown.text)
 
@@ -303,11 +319,16 @@ class Composer:
     def _frame_values(self, reader: Reader, draft: Draft, titles: Sequence[str]) -> _FrameValues:
         count = len(titles)
         more = draft.matched - count
-        headline = f"{count} new paper{'s' if count != 1 else ''} for you"
+        day = _day(translation.current(), draft.slot, reader.timezone)
+        if reader.cadence == Cadence.WEEKLY:
+            headline = ngettext("%(num)s new paper of your week", "%(num)s new papers of your week", count)
+            day = gettext("The week to %(day)s", day=day)
+        else:
+            headline = ngettext("%(num)s new paper for you", "%(num)s new papers for you", count)
         words = {
             "title": headline,
             "headline": headline,
-            "summary": _day(draft.slot, reader.timezone),
+            "summary": day,
             "preheader": _preheader(titles),
             "preferences_url": self._links.preferences(reader.id),
             "unsubscribe_url": self._links.unsubscribe(reader.id),
@@ -316,23 +337,31 @@ class Composer:
         text_words = {name: quoted.encoded(word) for name, word in words.items()}
         site = self._settings.origin
         if more > 0:
-            said = f"and {more} more"
             url = f"{site}/search" if draft.digest_id is None else self._links.digest(draft.digest_id)
-            link = f'<a href="{html.escape(url)}">{said}</a>'
-            html_words["more"] = quoted.encoded(f"<p>… {link} that matched your topics.</p>")
-            text_words["more"] = quoted.encoded(f"… {said} that matched your topics:\n{url}\n")
+            said = ngettext(
+                "… and %(num)s more that matched your topics", "… and %(num)s more that matched your topics", more
+            )
+            html_words["more"] = quoted.encoded(f'<p><a href="{html.escape(url)}">{html.escape(said)}</a></p>')
+            text_words["more"] = quoted.encoded(f"{said}:\n{url}\n")
         else:
             html_words["more"] = text_words["more"] = b""
         return _FrameValues(html_words, text_words)
 
-    def _frame(self, *, html_part: bool) -> tuple[Fragments, Fragments]:
-        parts = self._templates.html_parts("digest") if html_part else self._templates.text_parts("digest")
-        render = self._templates.html_from if html_part else self._templates.text_from
+    def _frame(self) -> _Frame:
+        tag = translation.current().tag
+        if (held := self._frames.get(tag)) is not None:
+            return held
         values = {**self._site, **holes(_FRAME_HOLES)}
-        return Fragments(render(parts.before, values)), Fragments(render(parts.after, values))
+        page, plain = self._templates.html_parts("digest"), self._templates.text_parts("digest")
+        made = _Frame(
+            tuple(Fragments(self._templates.html_from(each, values)) for each in (page.before, page.after)),
+            tuple(Fragments(self._templates.text_from(each, values)) for each in (plain.before, plain.after)),
+        )
+        self._frames[tag] = made
+        return made
 
     def _card(self, paper: archive.PaperView, longest: int) -> Card:
-        key = (paper.id, longest)
+        key = (translation.current().tag, paper.id, longest)
         held = self._cards.get(key)
         if held is not None and held[0] > time.monotonic():
             return held[1]
@@ -393,32 +422,84 @@ class Composer:
         wanted = {paper for draft in drafts for paper in (*draft.paper_ids, *draft.trending_ids)}
         return archive.by_ids(session, wanted) if wanted else {}
 
-    # ---- letters -----------------------------------------------------------------------------------------------------
+    # ---- mails about the subscription itself -------------------------------------------------------------------------
 
-    def _letter(self, session: Session, kind: DeliveryKind, reader: Reader) -> _Parts:
-        """A mail about the subscription itself."""
-        mail = kind.value
+    def _notice(self, session: Session, kind: DeliveryKind, reader: Reader) -> _Parts:
         values: dict[str, Any] = {
-            **self._site,
-            "confirm_url": self._links.confirm(reader.id),
             "preferences_url": self._links.preferences(reader.id),
             "token_url": self._links.access_token(reader.id),
             "unsubscribe_url": self._links.unsubscribe(reader.id),
             "hour": f"{reader.digest_hour:02d}:00",
             "timezone": reader.timezone,
-            "topics": self._followed(session, reader.id) if kind is DeliveryKind.CONFIRM else "",
         }
-        subject = self._templates.line(mail, "subject", values)
-        values |= {"title": subject, "preheader": self._templates.line(mail, "preheader", values)}
-        text = quoted.encoded(self._templates.text(mail, values))
-        return _Parts(subject, [text], [quoted.encoded(self._templates.html(mail, values))])
+        match kind:
+            case DeliveryKind.CONFIRM:
+                values["confirm_url"] = self._links.confirm(reader.id)
+                values["topics"] = self._followed(session, reader.id)
+            case DeliveryKind.SIGN_IN:
+                values["sign_in_url"] = self._links.sign_in(reader.id)
+        return self._rendered(kind.value, values, plain_text=reader.plain_text)
+
+    def _written(self, session: Session, claims: Sequence[Claim]) -> dict[int, tuple[LetterView, bool]]:
+        """The letters among these claims, and whether their addresses are suppressed."""
+        wanted = [claim.delivery_id for claim in claims if claim.kind in letters.KINDS]
+        if not wanted:
+            return {}
+        found = letters.of(session, wanted)
+        hashes = {each: addresses.hashed(self._settings, letter.address_key) for each, letter in found.items()}
+        suppressed = suppression.among(session, hashes.values())
+        return {each: (letter, hashes[each] in suppressed) for each, letter in found.items()}
+
+    def _posted(
+        self, claim: Claim, reader: Reader | None, written: tuple[LetterView, bool] | None, now: datetime
+    ) -> Composed | Withheld:
+        """A mail to an address that is not, or no longer, a reader's."""
+        if written is None or (reader is None and claim.kind is not DeliveryKind.GOODBYE):
+            return Withheld(claim.delivery_id, "the reader is gone")
+        letter, suppressed = written
+        if suppressed:
+            return Withheld(claim.delivery_id, "the address is suppressed")
+        if reader is not None and ReaderState(reader.state) not in _ENTITLED.get(claim.kind, ()):
+            return Withheld(claim.delivery_id, f"the reader is {reader.state}")
+        values = dict(letter.facts)
+        if claim.kind is DeliveryKind.ADDRESS_CONFIRM:
+            values["address_url"] = self._links.address(values["change"])
+        with translation.speaking(translation.of(letter.language)):
+            parts = self._rendered(claim.kind.value, values, plain_text=letter.plain_text)
+        recipient = _deliverable(letter.email)
+        headers = Headers(
+            recipient=recipient,
+            subject=parts.subject,
+            message_id=claim.message_id,
+            date=now,
+            stream=claim.kind.value,
+        )
+        content = message.assembled(self._sender, headers, parts.text, parts.html)
+        return Composed(claim.delivery_id, self._returns.bounce(claim.delivery_id), recipient, content)
+
+    def _rendered(self, mail: str, values: Mapping[str, Any], *, plain_text: bool) -> _Parts:
+        words = {**self._site, **values}
+        subject = self._templates.line(mail, "subject", words)
+        words |= {"title": subject, "preheader": self._templates.line(mail, "preheader", words)}
+        page = [] if plain_text else [quoted.encoded(self._templates.html(mail, words))]
+        return _Parts(subject, [quoted.encoded(self._templates.text(mail, words))], page)
 
     def _followed(self, session: Session, reader_id: int) -> str:
         statement = select(Interest.label).where(Interest.reader_id == reader_id, ~Interest.muted).order_by(Interest.id)
         labels = session.scalars(statement).all()
         # What a stranger typed into a form is not repeated at length to somebody who never asked for it.
         named = ", ".join(message.shortened(label, 40) for label in labels[:8])
-        return named + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
+        if len(labels) <= 8:
+            return named
+        return ngettext("%(named)s and %(num)s more", "%(named)s and %(num)s more", len(labels) - 8, named=named)
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What stands before the cards and after them, in one language."""
+
+    html: tuple[Fragments, ...]
+    text: tuple[Fragments, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,30 +509,38 @@ class _FrameValues:
 
 
 @lru_cache(maxsize=50_000)
-def _said(labels: tuple[str, ...]) -> Evidence:
+def _said(_language: Language, labels: tuple[str, ...]) -> Evidence:
+    """``_language`` is the one of the moment: it belongs to what is remembered."""
     said = _because(labels)
-    wrapped = textwrap.fill(said, 76) if len(said) > 76 else said
-    return Evidence(quoted.encoded(html.escape(said)), quoted.encoded(wrapped))
+    return Evidence(quoted.encoded(html.escape(said)), quoted.encoded(wrapped(said)))
+
+
+@lru_cache(maxsize=2 * len(translation.LANGUAGES))
+def _trending(_language: Language, *, first: bool) -> Evidence:
+    said = gettext("Widely read these days")
+    if first:
+        said = gettext("Trending, beside what you asked for. %(why)s", why=said)
+    return Evidence(quoted.encoded(html.escape(said)), quoted.encoded(wrapped(said)))
 
 
 @lru_cache(maxsize=1_000)
-def _day(slot: datetime, timezone: str) -> str:
-    day = slot.astimezone(schedule.zone(timezone))
-    return f"{day:%A}, {day.day} {day:%B %Y}"
+def _day(_language: Language, slot: datetime, timezone: str) -> str:
+    return translation.day(slot.astimezone(schedule.zone(timezone)))
 
 
 def _because(labels: Sequence[str]) -> str:
     named = list(dict.fromkeys(labels))[:_NAMED_REASONS]
     if not named:
-        return "Because it matches your topics"
-    listed = ", ".join(named[:-1]) + (" and " if len(named) > 1 else "") + named[-1]
-    return f"Because you follow {listed}"
+        return gettext("Because it matches your topics")
+    return gettext("Because you follow %(interests)s", interests=joined(named))
 
 
 def _preheader(titles: Sequence[str]) -> str:
     """What inboxes show behind the subject: titles, 40 to 130 characters."""
     text = message.shortened(" · ".join(titles[:3]), 130)
-    return text if len(text) >= 40 else f"{text} · new papers on the topics you follow"
+    if len(text) >= 40:
+        return text
+    return gettext("%(titles)s · new papers on the topics that you follow, each with its reason", titles=text)
 
 
 def _deliverable(email: str) -> str:

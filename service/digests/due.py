@@ -35,7 +35,7 @@ _DUE: Final = f"""
 """Reads ix_reader_due from its beginning; by nothing more than that index holds, or all due readers would be sorted."""
 _ALL: Final = f"""
     WITH due AS MATERIALIZED (
-        SELECT {_LOCKED} FROM reader WHERE state = 'active' AND id > %(after)s
+        SELECT {_LOCKED} FROM reader WHERE state = 'active' AND id > %(after)s AND paused_until IS NULL
         ORDER BY id LIMIT %(chunk)s FOR UPDATE
     ) {_COLUMNS}
 """  # noqa: S608
@@ -56,7 +56,7 @@ def lock(session: Session, settings: Settings, now: datetime) -> Due:
 
 
 def lock_all(session: Session, settings: Settings, now: datetime, after_id: int) -> Due:
-    """The next active readers by id, for a digest of this moment; their schedule stays as it is.
+    """The next active readers by id who have not paused, for a digest of this moment; their schedule stays as it is.
 
     Waits for one that somebody else holds: due readers would be found again, these would not.
     """

@@ -14,10 +14,14 @@ from email.utils import format_datetime
 from functools import lru_cache
 from typing import Final
 
+from service.translation import gettext, joined, ngettext
+
 _BREAK = re.compile(r"[\r\n\x00]")
 _ATOM = re.compile(r"^[A-Za-z0-9 !#$%&'*+\-/=?^_`{|}~]+$")
 _LINE: Final = 76
 _WORD_FRAME: Final = len("=?utf-8?q??=")
+LONGEST_SUBJECT: Final = 78
+"""Characters."""
 
 # In no quoted-printable text does "=" come before "_", so this is no line of any body.
 _BOUNDARY: Final = b"=_paperround_part"
@@ -31,6 +35,8 @@ _BETWEEN: Final = (
     b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
 )
 _END: Final = b"\r\n--" + _BOUNDARY + b"--\r\n"
+_ALTERNATIVE: Final = f'Content-Type: multipart/alternative; boundary="{_BOUNDARY.decode("ascii")}"'
+_PLAIN: Final = "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable"
 
 
 class HeaderError(ValueError):
@@ -67,14 +73,17 @@ class Headers:
 
 
 def assembled(sender: Sender, headers: Headers, text: Iterable[bytes], html: Iterable[bytes]) -> bytes:
-    """The whole message. ``text`` and ``html`` are fragments by ``quoted.encoded``.
+    """The whole message. ``text`` and ``html`` are fragments by ``quoted.encoded``; without ``html`` it has one part.
 
     Raises :class:`HeaderError` for a value with a line break in it.
     """
-    return b"".join([_head(sender, headers), _PREAMBLE, *text, _BETWEEN, *html, _END])
+    pages = list(html)
+    if not pages:
+        return b"".join([_head(sender, headers, _PLAIN), *text])
+    return b"".join([_head(sender, headers, _ALTERNATIVE), _PREAMBLE, *text, _BETWEEN, *pages, _END])
 
 
-def _head(sender: Sender, headers: Headers) -> bytes:
+def _head(sender: Sender, headers: Headers, content: str) -> bytes:
     lines = [
         f"From: {mailbox(sender.name, sender.address)}",
         f"To: {_clean(headers.recipient)}",
@@ -92,10 +101,7 @@ def _head(sender: Sender, headers: Headers) -> bytes:
             + (f",\r\n <mailto:{_clean(by_mail)}?subject=unsubscribe>" if by_mail is not None else ""),
             "List-Unsubscribe-Post: List-Unsubscribe=One-Click",
         ]
-    lines += [
-        "MIME-Version: 1.0",
-        f'Content-Type: multipart/alternative; boundary="{_BOUNDARY.decode("ascii")}"',
-    ]
+    lines += ["MIME-Version: 1.0", content]
     return "\r\n".join(lines).encode("utf-8") + b"\r\n\r\n"
 
 
@@ -164,21 +170,26 @@ def _clean(value: str) -> str:
     return value
 
 
-def subject(labels: Sequence[str], titles: Sequence[str], longest: int = 78) -> str:
+def subject(labels: Sequence[str], titles: Sequence[str], longest: int = LONGEST_SUBJECT) -> str:
     """A subject from content: what the first papers are about, and how many more there are.
 
     ``labels`` are the interests of the papers in their order; ``titles`` the papers' titles.
     """
     named = list(dict.fromkeys(label for label in labels if label))[:2]
     if len(titles) == 1 or not named:
-        return shortened(titles[0], longest if len(titles) == 1 else longest - 12) + (
-            f" and {len(titles) - 1} more" if len(titles) > 1 else ""
-        )
+        named = [titles[0]]
     rest = len(titles) - len(named)
-    tail = f" and {rest} more" if rest > 0 else ""
-    joiner = ", " if tail else " and "
-    room = (longest - len(tail) - len(joiner)) // len(named)
-    return joiner.join(shortened(label, room) for label in named) + tail
+    around = len(_with_rest([""] * len(named), rest))
+    return _with_rest([shortened(each, (longest - around) // len(named)) for each in named], rest)
+
+
+def _with_rest(named: Sequence[str], rest: int) -> str:
+    if rest <= 0:
+        return joined(named)
+    listed = named[0]
+    for each in named[1:]:
+        listed = gettext("%(first)s, %(next)s", first=listed, next=each)
+    return ngettext("%(named)s and %(num)s more", "%(named)s and %(num)s more", rest, named=listed)
 
 
 def shortened(text: str, longest: int) -> str:

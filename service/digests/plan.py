@@ -21,6 +21,7 @@ from threading import Lock
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from psycopg.errors import UniqueViolation
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -34,6 +35,7 @@ from service.digests.candidates import Due, Interests, Ints, Matches, Window
 from service.digests.compose import Draft
 from service.digests.learned import Tastes
 from service.matching import match, rank
+from service.matching.likeness import Liking
 from service.outbox import rows
 from service.settings import Settings
 
@@ -239,10 +241,11 @@ def _choose(session: Session, locked: Due, matches: Matches, tastes: Tastes, now
     liking = tastes.of(session, locked, new)
     pool = trending.pool(session, new, now)
     parts, asides = [], []
-    whole = None if liking is None else np.isin(np.arange(len(locked)), liking.reader)
+    whole = _with_a_standing_of_their_own(locked, wants, liking)
     for begin, end, found in candidates.blocks(locked, wants, matches, new, whole):
         likeness = None if liking is None else liking.beginning_at(begin)
-        best = rank.choose(found.candidates, locked.paper_limit[begin:end], new.papers.upvotes, likeness)
+        limits, weights = locked.paper_limit[begin:end], wants.weights(begin, end)
+        best = rank.choose(found.candidates, limits, new.papers.upvotes, likeness, weights)
         parts.append(replace(best, matched=found.matched))
         asides.append(trending.unwanted(pool, found, parts[-1], new))
     chosen = rank.one_after_the_other(parts)
@@ -254,6 +257,14 @@ def _choose(session: Session, locked: Due, matches: Matches, tastes: Tastes, now
         matched=chosen.matched,
         trending=trending.choose(session, pool, np.concatenate(asides), locked, wants, matches),
     )
+
+
+def _with_a_standing_of_their_own(locked: Due, wants: Interests, liking: Liking | None) -> NDArray[np.bool_] | None:
+    """Readers for whom shortlists do not hold: papers or interests count for them as for nobody else. None: nobody."""
+    own = wants.reader[wants.weight != 0]
+    if liking is not None:
+        own = np.concatenate((own, liking.reader))
+    return np.isin(np.arange(len(locked)), own) if len(own) else None
 
 
 def _queries(wants: Interests, chosen: rank.Chosen) -> Ints:

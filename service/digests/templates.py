@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +14,7 @@ from jinja2 import BaseLoader, DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 import service
+from service import translation
 from service.digests import mjml, quoted
 
 FOLDER: Final = Path(service.__file__).parent.parent / "templates" / "email"
@@ -50,7 +52,7 @@ class Looped:
 
 
 class Templates:
-    """All mails of one language."""
+    """All mails, compiled once; rendered in the language of the moment."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         sources = {
@@ -64,15 +66,20 @@ class Templates:
         text = {name: mjml.included(name, sources) for name in sources if name.endswith(".txt")}
         self._sources = {**html, **text}
         loader: BaseLoader = DictLoader(self._sources)
-        self._html = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+        i18n = ["jinja2.ext.i18n"]
+        self._html = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, extensions=i18n)
         self._text = Environment(
             loader=loader,
             autoescape=False,  # noqa: S701 (plain text has nothing to escape)
             undefined=StrictUndefined,
+            extensions=i18n,
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
+        for each in (self._html, self._text):
+            translation.install(each)
+            each.filters["wrapped"] = wrapped
 
     def html(self, mail: str, values: Mapping[str, Any]) -> str:
         return self._html.get_template(f"{mail}/body.mjml").render(values)
@@ -106,6 +113,11 @@ def templates() -> Templates:
 def holes(names: Iterable[str]) -> dict[str, Markup]:
     """Values that stand for themselves: rendered now, filled in for each reader later."""
     return {name: Markup(f"\x02{name}\x03") for name in names}  # noqa: S704 (a fixed pattern around our own names)
+
+
+def wrapped(text: str) -> str:
+    """Words in lines, for the text part."""
+    return textwrap.fill(text, translation.current().width, break_on_hyphens=False)
 
 
 def tidy(text: str) -> str:

@@ -13,6 +13,7 @@
 
 3. Where more matched than the reader's limit, each interest is helped in turn: before any interest gets a second paper
    every one has got its first, in the order of standing. A paper that several interests matched helps all of them.
+   An interest that a reader wants more of gets two papers in each turn, one they want less of gets one in every second.
 4. What is chosen is shown in the order of standing.
 
 Everything of a chunk of readers is packed into integers of 64 bits and sorted; no step looks at one reader.
@@ -76,6 +77,22 @@ class Candidates:
 
 
 @dataclass(frozen=True, slots=True)
+class Weights:
+    """The interests that readers want more or less of; parallel arrays, the others are left out."""
+
+    interest: Ints
+    """``reader << 7 | slot``, ascending."""
+    weight: Ints
+    """1 for more, -1 for less."""
+
+    @classmethod
+    def of(cls, reader: Ints, slot: Ints, weight: Ints) -> Weights | None:
+        """None where nobody weighs anything. ``reader`` and, within each, ``slot`` ascend."""
+        said = np.flatnonzero(weight)
+        return cls((reader[said] << _SLOT_BITS) | slot[said], weight[said]) if len(said) else None
+
+
+@dataclass(frozen=True, slots=True)
 class Chosen:
     """``paper[start[r]:start[r + 1]]`` are positions of reader r's papers, best first.
 
@@ -132,7 +149,13 @@ def esteem(upvotes: Ints) -> Ints:
     return levels.clip(0, (1 << _UPVOTE_BITS) - 1)
 
 
-def choose(candidates: Candidates, limits: Ints, upvotes: Ints, likeness: Likeness | None = None) -> Chosen:
+def choose(
+    candidates: Candidates,
+    limits: Ints,
+    upvotes: Ints,
+    likeness: Likeness | None = None,
+    weights: Weights | None = None,
+) -> Chosen:
     """The best papers for each of ``len(limits)`` readers, by the rules above. No paper twice."""
     readers = len(limits)
     paper_bits = max(len(upvotes).bit_length(), 1)
@@ -173,7 +196,7 @@ def choose(candidates: Candidates, limits: Ints, upvotes: Ints, likeness: Likene
         chosen[crowded[reader]] = False
         served = crowded[pair >> paper_bits]
         for_reader = (pair >> paper_bits)[served]
-        chosen[_helped(for_reader, slot[served], of_entry[served], first, limits, paper_bits)] = True
+        chosen[_helped(for_reader, slot[served], of_entry[served], first, limits, paper_bits, weights)] = True
     shown = order[chosen]
     return Chosen(
         start=np.searchsorted(reader[shown], np.arange(readers + 1)).astype(np.int64),
@@ -208,7 +231,9 @@ def _among(some: Ints, values: Ints) -> NDArray[np.bool_]:
     return found
 
 
-def _helped(reader: Ints, slot: Ints, rank: Ints, first: Ints, limits: Ints, paper_bits: int) -> Ints:
+def _helped(
+    reader: Ints, slot: Ints, rank: Ints, first: Ints, limits: Ints, paper_bits: int, weights: Weights | None
+) -> Ints:
     """Step 3: positions, in the order of standing, of what these readers get. One entry for each interest and paper;
     ``rank`` is the paper's place in the reader's order of standing."""
     low = (1 << paper_bits) - 1
@@ -220,7 +245,12 @@ def _helped(reader: Ints, slot: Ints, rank: Ints, first: Ints, limits: Ints, pap
     of = interest >> _SLOT_BITS
     # An interest by itself fills the limit with its first so many.
     near = helping < limits[of]
-    of, helping, rank = of[near], helping[near], packed[near] & low
+    of, helping, rank, interest = of[near], helping[near], packed[near] & low, interest[near]
+    if weights is not None and len(weights.interest):
+        at = np.minimum(np.searchsorted(weights.interest, interest), len(weights.interest) - 1)
+        weight = np.where(weights.interest[at] == interest, weights.weight[at], 0)
+        seldom = np.minimum(2 * helping + 1, low)
+        helping = np.where(weight > 0, helping // 2, np.where(weight < 0, seldom, helping))
     # The first helping in which a paper comes is the one that counts.
     by_paper = (((of << paper_bits) | rank) << paper_bits) | helping
     by_paper.sort()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
@@ -288,11 +288,18 @@ def sweep(
     return SweepReport(released=released, late=late, uncertain=decided)
 
 
-def cancel_for_reader(session: Session, reader_id: int, reason: str, *, now: datetime | None = None) -> int:
+def cancel_for_reader(
+    session: Session,
+    reader_id: int,
+    reason: str,
+    *,
+    kinds: Iterable[DeliveryKind] = DeliveryKind,
+    now: datetime | None = None,
+) -> int:
     """Cancel what waits for a reader, in the caller's transaction. What is being sent is stopped by the sender."""
     statement = (
         update(Delivery)
-        .where(Delivery.reader_id == reader_id, Delivery.state.in_(WAITING))
+        .where(Delivery.reader_id == reader_id, Delivery.state.in_(WAITING), Delivery.kind.in_(list(kinds)))
         .values(state=DeliveryState.CANCELLED, reply=reason, settled_at=now or datetime.now(UTC))
         .execution_options(synchronize_session=False)
     )

@@ -20,6 +20,8 @@ from sqlalchemy.orm import Session
 
 from service.database.tables import Coverage, CoverageState
 from service.papers.record import DayRead
+from service.translation import gettext as _
+from service.translation import ngettext, number
 
 LONGEST_LOOK_BACK: Final = timedelta(days=30)
 """How far back a reading goes after a house that stood still."""
@@ -151,16 +153,32 @@ def explained(known: SourceDay, today: date) -> str:
     trying = known.day >= today - LONGEST_LOOK_BACK
     match known.state:
         case CoverageState.COMPLETE:
-            return f"{name} announced {known.rows} paper{'s' if known.rows != 1 else ''}"
+            return ngettext(
+                "%(name)s announced %(num)s paper", "%(name)s announced %(num)s papers", known.rows, name=name
+            )
         case CoverageState.EMPTY:
-            return f"{name} announced nothing on this day" if known.final else f"{name} has announced nothing yet"
+            if known.final:
+                return _("%(name)s announced nothing on this day", name=name)
+            return _("%(name)s has announced nothing yet", name=name)
         case CoverageState.PARTIAL:
-            of = f" of {known.expected}" if known.expected is not None else ""
-            return f"{name} has given {known.taken}{of} papers so far{'; we keep trying' if trying else ''}"
+            said = (
+                _("%(name)s has given %(taken)s of %(expected)s papers so far", name=name, taken=number(known.taken),
+                  expected=number(known.expected))
+                if known.expected is not None
+                else ngettext(
+                    "%(name)s has given %(num)s paper so far", "%(name)s has given %(num)s papers so far", known.taken,
+                    name=name,
+                )
+            )  # fmt: skip
+            return _("%(said)s; we keep trying", said=said) if trying else said
         case CoverageState.FAILED:
-            return f"{name} has not answered yet; we keep trying" if trying else f"{name} did not answer"
+            if trying:
+                return _("%(name)s has not answered yet; we keep trying", name=name)
+            return _("%(name)s did not answer", name=name)
         case CoverageState.PENDING:
-            return f"{name} has not told of this day{' yet; we keep asking' if trying else ''}"
+            if trying:
+                return _("%(name)s has not told of this day yet; we keep asking", name=name)
+            return _("%(name)s has not told of this day", name=name)
 
 
 # ---- the rows --------------------------------------------------------------------------------------------------------

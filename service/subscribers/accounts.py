@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from service.database.tables import (
+    Abstracts,
+    Cadence,
     Delivery,
     DeliveryKind,
     DeliveryState,
-    Digest,
     Edition,
-    Interest,
     Reader,
     ReaderState,
 )
 from service.outbox import rows
 from service.settings import Settings
 from service.subscribers import addresses, consent, interests, schedule, suppression
+from service.subscribers import sign_in as links
 from service.subscribers.consent import ConsentKind, Visit
 from service.subscribers.interests import Wish
+from service.translation import gettext as _
 
 CONFIRM_PAUSE: Final = timedelta(days=1)
 """Between two confirmation mails to one address, whoever asks: a form must not become a mail bomb."""
@@ -33,6 +36,16 @@ SIGN_IN_PAUSE: Final = timedelta(hours=1)
 SIGN_INS_A_DAY: Final = 3
 CONFIRM_DEADLINE: Final = timedelta(days=3)
 """A confirmation that the relay will not take for so long is given up."""
+LONGEST_PAUSE: Final = timedelta(days=367)
+A_MONTH: Final = timedelta(days=30)
+"""The pause offered to who has just left."""
+
+
+class Less(StrEnum):
+    """What is offered to who has just left."""
+
+    WEEKLY = "weekly"
+    PAUSE = "pause"
 
 
 class AccountError(Exception):
@@ -48,6 +61,15 @@ class Preferences:
     weekdays: int = schedule.EVERY_DAY
     paper_limit: int | None = None
     """None: the installation's default."""
+    cadence: Cadence = Cadence.DAILY
+    """Weekly wants exactly one weekday."""
+    abstracts: Abstracts = Abstracts.SHORT
+    plain_text: bool = False
+    trending: bool = True
+    language: str | None = None
+    """A tag (RFC 5646). None: stays as it is."""
+    paused_until: date | None = None
+    """The day, in the reader's time zone, on which mails go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +95,19 @@ class ReaderView:
     weekdays: int
     paper_limit: int
     language: str
+    cadence: Cadence
+    abstracts: Abstracts
+    plain_text: bool
+    trending: bool
+    paused_until: date | None
     created_at: datetime
     confirmed_at: datetime | None
     next_digest_at: datetime | None
+
+    @property
+    def first_is_coming(self) -> bool:
+        """Confirmed a moment ago, their first digest not planned yet."""
+        return self.confirmed_at is not None and self.next_digest_at == self.confirmed_at
 
 
 def subscribe(session: Session, settings: Settings, signup: Signup, *, now: datetime | None = None) -> int:
@@ -85,7 +117,7 @@ def subscribe(session: Session, settings: Settings, signup: Signup, *, now: date
 
     - unknown or unsubscribed: pending, with these interests, and a confirmation;
     - pending: these interests, and a confirmation unless one went out in the last day;
-    - active: nothing changes (anybody could be asking); a mail with the preferences link, at most one an hour
+    - active: nothing changes (anybody could be asking); a mail with the link to sign in, at most one an hour
       and three a day;
     - suppressed: nothing is queued, unless a bounce is a day old: then one confirmation tries the address again.
 
@@ -144,19 +176,23 @@ def add_confirmed(session: Session, settings: Settings, signup: Signup, *, now: 
 def confirm(
     session: Session, settings: Settings, reader_id: int, visit: Visit, *, now: datetime | None = None
 ) -> ReaderView:
-    """The reader said yes: active from now, the first digest due at their next slot. Twice is as good as once.
+    """The reader said yes: active, welcomed, and their first digest due at this very moment, so that the planner makes
+    it at its next turn, whatever happens to this process; the schedule goes on after it. Twice is as good as once.
 
     Raises :class:`AccountError` for a reader who is gone, or has unsubscribed or bounced since: an old mail must not
     bring back what its reader, or the end of their address, ended.
     """
     reader = _known(session, reader_id)
     if reader.state == ReaderState.UNSUBSCRIBED:
-        raise AccountError("this subscription was ended: subscribe again on the site")
+        raise AccountError(_("this subscription was ended: subscribe again on the site"))
     if reader.state == ReaderState.PENDING:
         if not suppression.passed(session, addresses.hashed(settings, reader.address_key)):
-            raise AccountError("mail to this address came back: subscribe again on the site")
-        _activate(session, settings, reader, now or datetime.now(UTC))
+            raise AccountError(_("mail to this address came back: subscribe again on the site"))
+        moment = now or datetime.now(UTC)
+        _activate(session, settings, reader, moment)
+        reader.next_digest_at = moment
         _record(session, settings, reader, ConsentKind.CONFIRMED, consent.CONFIRM_WORDING, visit)
+        _write_to(session, settings, reader.id, DeliveryKind.WELCOME, moment)
     return _view(reader)
 
 
@@ -166,10 +202,38 @@ def unsubscribe(session: Session, settings: Settings, reader_id: int, visit: Vis
     if reader is None or reader.state == ReaderState.UNSUBSCRIBED:
         return
     reader.state = ReaderState.UNSUBSCRIBED
-    reader.next_digest_at = None
+    reader.next_digest_at = reader.paused_until = None
     session.flush()
     rows.cancel_for_reader(session, reader_id, "unsubscribed")
     _record(session, settings, reader, ConsentKind.UNSUBSCRIBED, consent.UNSUBSCRIBE_WORDING, visit)
+
+
+def come_back(
+    session: Session, settings: Settings, reader_id: int, less: Less, visit: Visit, *, now: datetime | None = None
+) -> ReaderView:
+    """Who has just left wants less instead. Does nothing for one who is active again.
+
+    Raises :class:`AccountError` for a reader who is gone or never confirmed, or whose address must not be mailed.
+    """
+    reader = _known(session, reader_id)
+    if reader.state == ReaderState.ACTIVE:
+        return _view(reader)
+    barred = not suppression.passed(session, addresses.hashed(settings, reader.address_key))
+    if reader.state != ReaderState.UNSUBSCRIBED or reader.confirmed_at is None or barred:
+        raise AccountError(_("this address cannot be taken up again here: subscribe on the site"))
+    moment = now or datetime.now(UTC)
+    if less is Less.WEEKLY:
+        reader.cadence = Cadence.WEEKLY
+        reader.weekdays = schedule.only_first(reader.weekdays)
+    else:
+        reader.paused_until = schedule.beginning_of(
+            moment.astimezone(schedule.zone(reader.timezone)).date() + A_MONTH, reader.timezone
+        )
+    reader.last_edition_id = max(edition_before(session, settings, moment), reader.last_edition_id)
+    reader.state = ReaderState.ACTIVE
+    _reschedule(reader, moment)
+    _record(session, settings, reader, ConsentKind.RESUMED, consent.LESS_WORDING, visit)
+    return _view(reader)
 
 
 def resume(session: Session, address_key: str, *, now: datetime | None = None) -> None:
@@ -187,25 +251,32 @@ def resume(session: Session, address_key: str, *, now: datetime | None = None) -
 def update(
     session: Session, reader_id: int, settings: Settings, preferences: Preferences, *, now: datetime | None = None
 ) -> ReaderView:
-    """Change schedule and size. Raises ScheduleError, AccountError."""
+    """Change schedule, size and form of the mails, begin a pause or end it.
+
+    A pause cancels digests that wait. One that is ended passes over what came meanwhile, as one that ends by itself.
+    Raises ScheduleError, AccountError.
+    """
     check(preferences)
+    moment = now or datetime.now(UTC)
     reader = _known(session, reader_id)
+    until = _pause(preferences, moment)
     _prefer(reader, settings, preferences)
+    if until is not None and reader.state == ReaderState.ACTIVE:
+        reader.paused_until = until
+        kinds = (DeliveryKind.DIGEST, DeliveryKind.PAUSE_ENDED)
+        rows.cancel_for_reader(session, reader_id, "the reader has paused", kinds=kinds, now=moment)
+    elif reader.paused_until is not None:
+        end_pause(session, settings, reader, moment)
     if reader.state == ReaderState.ACTIVE:
-        _reschedule(reader, now or datetime.now(UTC))
+        _reschedule(reader, moment)
     session.flush()
     return _view(reader)
 
 
-def erase(session: Session, settings: Settings, reader_id: int, visit: Visit) -> None:
-    """Delete a reader with interests, digests and deliveries. The record of consent stays, as a hash, and so does a
-    suppression."""
-    reader = _known(session, reader_id)
-    _record(session, settings, reader, ConsentKind.DELETED, "", visit)
-    session.execute(delete(Delivery).where(Delivery.reader_id == reader_id))
-    session.execute(delete(Digest).where(Digest.reader_id == reader_id))
-    session.execute(delete(Interest).where(Interest.reader_id == reader_id))
-    session.execute(delete(Reader).where(Reader.id == reader_id))
+def end_pause(session: Session, settings: Settings, reader: Reader, now: datetime) -> None:
+    """Take a pause off a reader whom the caller holds."""
+    reader.paused_until = None
+    reader.last_edition_id = max(edition_before(session, settings, now), reader.last_edition_id)
 
 
 def edition_before(session: Session, settings: Settings, now: datetime) -> int:
@@ -240,8 +311,12 @@ def count(session: Session) -> dict[ReaderState, int]:
 def check(preferences: Preferences) -> None:
     """Refuse what cannot be. Raises ScheduleError, AccountError."""
     schedule.check(preferences.timezone, preferences.hour, preferences.weekdays)
+    if preferences.cadence is Cadence.WEEKLY and preferences.weekdays & (preferences.weekdays - 1):
+        raise AccountError(_("a weekly mail comes on one weekday: choose one"))
     if preferences.paper_limit is not None and not 1 <= preferences.paper_limit <= 50:
-        raise AccountError(f"{preferences.paper_limit} papers in a mail are not possible: choose 1 to 50")
+        raise AccountError(
+            _("%(count)s papers in a mail are not possible: choose 1 to 50", count=preferences.paper_limit)
+        )
 
 
 def _locked(session: Session, settings: Settings, address: addresses.Address, preferences: Preferences) -> Reader:
@@ -261,7 +336,7 @@ def _locked(session: Session, settings: Settings, address: addresses.Address, pr
 def _known(session: Session, reader_id: int) -> Reader:
     reader = session.get(Reader, reader_id, with_for_update=True)
     if reader is None:
-        raise AccountError("this subscription does not exist any more: subscribe again on the site")
+        raise AccountError(_("this subscription does not exist any more: subscribe again on the site"))
     return reader
 
 
@@ -270,6 +345,25 @@ def _prefer(reader: Reader, settings: Settings, preferences: Preferences) -> Non
     reader.timezone = preferences.timezone
     reader.weekdays = preferences.weekdays
     reader.paper_limit = preferences.paper_limit or settings.paper_limit
+    reader.cadence = preferences.cadence
+    reader.abstracts = preferences.abstracts
+    reader.plain_text = preferences.plain_text
+    reader.trending = preferences.trending
+    if preferences.language is not None:
+        reader.language = preferences.language
+
+
+def _pause(preferences: Preferences, now: datetime) -> datetime | None:
+    if preferences.paused_until is None:
+        return None
+    until = schedule.beginning_of(preferences.paused_until, preferences.timezone)
+    if not now < until <= now + LONGEST_PAUSE:
+        raise AccountError(_("a pause ends on a day to come, within a year: choose another day, or none"))
+    return until
+
+
+def _day_of_return(reader: Reader) -> date | None:
+    return reader.paused_until.astimezone(schedule.zone(reader.timezone)).date() if reader.paused_until else None
 
 
 def _activate(session: Session, settings: Settings, reader: Reader, now: datetime) -> None:
@@ -281,8 +375,12 @@ def _activate(session: Session, settings: Settings, reader: Reader, now: datetim
 
 
 def _reschedule(reader: Reader, now: datetime) -> None:
+    """The next slot; after the pause, if there is one. A digest that is due already stays due."""
+    if reader.paused_until is None and reader.next_digest_at is not None and reader.next_digest_at <= now:
+        return
+    after = now if reader.paused_until is None else max(now, reader.paused_until - timedelta(microseconds=1))
     reader.next_digest_at = schedule.next_slot(
-        now, timezone=reader.timezone, hour=reader.digest_hour, weekdays=reader.weekdays
+        after, timezone=reader.timezone, hour=reader.digest_hour, weekdays=reader.weekdays
     )
 
 
@@ -290,7 +388,7 @@ def _send_sign_in(session: Session, settings: Settings, reader_id: int, now: dat
     """Queue the mail unless the hour or the day has had its share; the reader is locked by the caller."""
     of_today = _recently(session, reader_id, DeliveryKind.SIGN_IN, now - timedelta(days=1), at_least=SIGN_INS_A_DAY)
     if not of_today and not _recently(session, reader_id, DeliveryKind.SIGN_IN, now - SIGN_IN_PAUSE):
-        _write_to(session, settings, reader_id, DeliveryKind.SIGN_IN, now)
+        links.request(session, settings, reader_id, now=now)
 
 
 def _recently(session: Session, reader_id: int, kind: DeliveryKind, since: datetime, *, at_least: int = 1) -> bool:
@@ -337,6 +435,11 @@ def _view(reader: Reader) -> ReaderView:
         weekdays=reader.weekdays,
         paper_limit=reader.paper_limit,
         language=reader.language,
+        cadence=Cadence(reader.cadence),
+        abstracts=Abstracts(reader.abstracts),
+        plain_text=reader.plain_text,
+        trending=reader.trending,
+        paused_until=_day_of_return(reader),
         created_at=reader.created_at,
         confirmed_at=reader.confirmed_at,
         next_digest_at=reader.next_digest_at,

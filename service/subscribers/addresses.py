@@ -12,6 +12,7 @@ from typing import Final
 from email_validator import EmailNotValidError, validate_email
 
 from service.settings import Settings
+from service.translation import gettext as _
 
 LOCAL_DOMAIN = "localhost"
 """The one domain without a dot that is accepted: mail to it stays on the machine (the sample reader's)."""
@@ -52,7 +53,11 @@ def parse(text: str) -> Address:
     except EmailNotValidError as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise AddressError(
-            f"“{_printable(shown)}” cannot receive mail ({reason}): write it like ada@example.org"
+            _(
+                "“%(address)s” cannot receive mail (%(reason)s): write it like ada@example.org",
+                address=_printable(shown),
+                reason=reason,
+            )
         ) from None
     domain = valid.ascii_domain.lower()
     return Address(valid.normalized, f"{valid.local_part}@{domain}".casefold(), domain)

@@ -9,13 +9,16 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from service.database.tables import ConsentEvent
+from service.translation import later
 
-SUBSCRIBE_WORDING: Final = (
+SUBSCRIBE_WORDING: Final = later(
     "I want a mail with new research papers on my topics. I can change my topics or unsubscribe in every mail."
 )
 """Shown beside the subscribe button; what is shown is what is recorded. A change here is a new wording by itself."""
-CONFIRM_WORDING: Final = "Yes, send me my papers."
-UNSUBSCRIBE_WORDING: Final = "Unsubscribe"
+CONFIRM_WORDING: Final = later("Yes, send me my papers.")
+UNSUBSCRIBE_WORDING: Final = later("Unsubscribe")
+MOVE_WORDING: Final = later("Yes, send my papers here.")
+LESS_WORDING: Final = later("Send me mails again, but less often.")
 MAIL_WORDING: Final = "A mail to the subscribe address."
 OPERATOR_WORDING: Final = "Entered by the operator, who holds the reader's consent."
 
@@ -28,6 +31,10 @@ class ConsentKind(StrEnum):
     UNSUBSCRIBED = "unsubscribed"
     ENTERED = "entered"
     """Added as confirmed by an operator."""
+    MOVED = "moved"
+    """Confirmed at a new address."""
+    RESUMED = "resumed"
+    """Left, and asked for less a moment later."""
     DELETED = "deleted"
 
 

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from service.database.tables import Feedback, Paper
 from service.matching import likeness
+from service.translation import gettext as _
 
 MOST_LEARNED: Final = 200
 """The newest so many words of a reader count; tastes change, and memory stays bounded."""
@@ -64,7 +65,7 @@ def give(session: Session, reader_id: int, paper_id: int, liked: bool) -> None:
             )
     except IntegrityError as error:
         raise FeedbackError(
-            "this paper or this subscription does not exist any more: open a newer digest and try there"
+            _("this paper or this subscription does not exist any more: open a newer digest and try there")
         ) from error
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,8 +11,9 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from service.database.tables import Interest, Query, Topic
+from service.database.tables import Interest, Query, Topic, Weight
 from service.matching import language, queries
+from service.translation import gettext as _
 
 MOST: Final = 100
 """Interests of one reader."""
@@ -48,6 +49,18 @@ class InterestView:
     topic_slug: str | None
     canonical: str
     muted: bool
+    weight: Weight = Weight.NORMAL
+    instant: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How an interest that is followed already is to be treated."""
+
+    weight: Weight = Weight.NORMAL
+    instant: bool = False
+    muted: bool | None = None
+    """None: as it is."""
 
 
 def from_topics(session: Session, slugs: Iterable[str]) -> list[Wish]:
@@ -94,7 +107,13 @@ def replace(session: Session, reader_id: int, wishes: Sequence[Wish]) -> None:
     :class:`language.QueryError`.
     """
     if len(wishes) > MOST:
-        raise InterestError(f"{len(wishes)} interests are too many: follow at most {MOST}, or join some with OR")
+        raise InterestError(
+            _(
+                "%(count)s interests are too many: follow at most %(most)s, or join some with OR",
+                count=len(wishes),
+                most=MOST,
+            )
+        )
     wishes = wishes or from_topics(session, [DEFAULT_TOPIC])
     expressions = [language.parse(wish.query_text) for wish in wishes]
     query_ids = queries.store_many(session, expressions)
@@ -133,7 +152,13 @@ def add(session: Session, reader_id: int, wishes: Sequence[Wish]) -> None:
     """
     held = session.scalars(select(func.count()).where(Interest.reader_id == reader_id)).one()
     if held + len(wishes) > MOST:
-        raise InterestError(f"{held} interests are followed already, at most {MOST} are possible: drop some first")
+        raise InterestError(
+            _(
+                "%(held)s interests are followed already, at most %(most)s are possible: drop some first",
+                held=held,
+                most=MOST,
+            )
+        )
     query_ids = queries.store_many(session, [language.parse(wish.query_text) for wish in wishes])
     rows = [
         {
@@ -150,6 +175,20 @@ def add(session: Session, reader_id: int, wishes: Sequence[Wish]) -> None:
         session.execute(insert(Interest).on_conflict_do_nothing(index_elements=known), rows)
 
 
+def tune(session: Session, reader_id: int, tunings: Mapping[int, Tuning]) -> None:
+    """Set weights, and what comes at once, by query; what the reader does not follow is passed over."""
+    held = session.scalars(
+        select(Interest).where(Interest.reader_id == reader_id, Interest.query_id.in_(tunings)).order_by(Interest.id)
+    )
+    for interest in held:
+        wished = tunings[interest.query_id]
+        interest.weight = int(wished.weight)
+        interest.instant = wished.instant
+        if wished.muted is not None:
+            interest.muted = wished.muted
+    session.flush()
+
+
 def of(session: Session, reader_id: int) -> list[InterestView]:
     """A reader's interests in the order they were taken up."""
     statement = (
@@ -159,7 +198,16 @@ def of(session: Session, reader_id: int) -> list[InterestView]:
         .order_by(Interest.id)
     )
     return [
-        InterestView(each.id, each.query_id, each.label, each.topic_slug, canonical, each.muted)
+        InterestView(
+            id=each.id,
+            query_id=each.query_id,
+            label=each.label,
+            topic_slug=each.topic_slug,
+            canonical=canonical,
+            muted=each.muted,
+            weight=Weight(each.weight),
+            instant=each.instant,
+        )
         for each, canonical in session.execute(statement)
     ]
 

@@ -29,6 +29,7 @@ from sqlalchemy.orm import Session
 
 from service.database.tables import (
     Delivery,
+    DeliveryKind,
     DeliveryState,
     Reader,
     ReaderState,
@@ -36,7 +37,7 @@ from service.database.tables import (
     ReturnKind,
     SuppressionReason,
 )
-from service.outbox import rows
+from service.outbox import letters, rows
 from service.settings import Settings
 from service.subscribers import accounts, addresses, status_codes, suppression
 from service.subscribers.addresses import AddressError
@@ -119,6 +120,8 @@ def take(session: Session, settings: Settings, event: Return, *, now: datetime |
     if found is None:
         return Taken.STRANGER
     reader, delivery = found
+    if delivery is not None and DeliveryKind(delivery.kind) in letters.KINDS:
+        return _of_letter(session, settings, event, reader, delivery, now)
     address_hash = addresses.hashed(settings, reader.address_key)
     if not _append(session, event, reader.id, delivery.id if delivery else None, address_hash, now):
         return Taken.KNOWN
@@ -226,6 +229,26 @@ def _resolve(session: Session, event: Return) -> tuple[Reader, Delivery | None] 
         # A provider tells the address alone: then it speaks of the last mail that went there.
         delivery = delivery or _last_sent(session, reader.id)
     return reader, delivery
+
+
+def _of_letter(
+    session: Session, settings: Settings, event: Return, reader: Reader, delivery: Delivery, now: datetime | None
+) -> Taken:
+    """What came back went to an address that is not the reader's: it alone is suppressed, the reader is left alone."""
+    letter = letters.of(session, [delivery.id]).get(delivery.id)
+    if letter is None:
+        return Taken.STRANGER
+    address_hash = addresses.hashed(settings, letter.address_key)
+    if not _append(session, event, reader.id, delivery.id, address_hash, now):
+        return Taken.KNOWN
+    reasons = {
+        ReturnKind.HARD_BOUNCE: SuppressionReason.HARD_BOUNCE,
+        ReturnKind.COMPLAINT: SuppressionReason.COMPLAINT,
+    }
+    if event.kind not in reasons:
+        return Taken.RECORDED
+    suppression.add(session, address_hash, reason=reasons[event.kind], detail=event.code or event.source)
+    return Taken.SUPPRESSED
 
 
 def _by_address(session: Session, email: str) -> int | None:

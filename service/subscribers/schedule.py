@@ -6,6 +6,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, available_timezones
 
+from service.translation import gettext as _
+
 EVERY_DAY = 0b1111111
 
 
@@ -26,7 +28,7 @@ def zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         raise ScheduleError(
-            f"“{name[:64]}” is not a time zone: use an IANA name such as Europe/Berlin or UTC"
+            _("“%(name)s” is not a time zone: use an IANA name such as Europe/Berlin or UTC", name=name[:64])
         ) from None
 
 
@@ -34,9 +36,24 @@ def check(timezone: str, hour: int, weekdays: int) -> None:
     """Refuse a schedule that never comes. Raises :class:`ScheduleError`."""
     zone(timezone)
     if not 0 <= hour <= 23:
-        raise ScheduleError(f"{hour} is not an hour of the day: choose 0 to 23")
+        raise ScheduleError(_("%(hour)s is not an hour of the day: choose 0 to 23", hour=hour))
     if not 1 <= weekdays <= EVERY_DAY:
-        raise ScheduleError("no weekday is chosen: choose at least one, or unsubscribe")
+        raise ScheduleError(_("no weekday is chosen: choose at least one, or unsubscribe"))
+
+
+def only_first(weekdays: int) -> int:
+    """The first of the chosen weekdays alone."""
+    return weekdays & -weekdays
+
+
+def beginning_of(day: date, timezone: str) -> datetime:
+    """The first moment of a day in a zone, in UTC. Raises :class:`ScheduleError`."""
+    begins = _slot_on(day, zone(timezone), 0)
+    if begins is None:
+        raise ScheduleError(
+            _("%(day)s is no day in %(timezone)s: choose another", day=day.isoformat(), timezone=timezone)
+        )
+    return begins
 
 
 @lru_cache(maxsize=65_536)
@@ -50,7 +67,7 @@ def next_slot(after: datetime, *, timezone: str, hour: int, weekdays: int) -> da
     local = zone(timezone)
     day = after.astimezone(local).date() - timedelta(days=1)
     # A year holds every weekday; a day that a zone skipped altogether (Samoa, 2011) has no slot.
-    for _ in range(370):
+    for _day in range(370):
         if weekdays >> day.weekday() & 1:
             slot = _slot_on(day, local, hour)
             if slot is not None and slot > after:

@@ -10,6 +10,7 @@ from itsdangerous import BadData, SignatureExpired, TimestampSigner, URLSafeTime
 from itsdangerous.encoding import base64_encode, int_to_bytes
 
 from service.settings import Settings
+from service.translation import gettext as _
 
 
 class Purpose(StrEnum):
@@ -22,6 +23,12 @@ class Purpose(StrEnum):
     """To say a word on papers and to ask for more like one: adds, and shows nothing of the reader."""
     TOKEN = "token"  # noqa: S105 (a purpose, no secret)
     """Gives one access token of the HTTP API."""
+    SIGN_IN = "sign-in"
+    """To sign in, once (``sign_in``)."""
+    ADDRESS = "address"
+    """To confirm a new address: names the change."""
+    LESS = "less"
+    """To come back to fewer mails, on the page that says that one has left."""
 
 
 LIFETIME: Final[dict[Purpose, timedelta | None]] = {
@@ -32,6 +39,9 @@ LIFETIME: Final[dict[Purpose, timedelta | None]] = {
     Purpose.DIGEST: timedelta(days=60),
     Purpose.FEEDBACK: timedelta(days=60),
     Purpose.TOKEN: timedelta(hours=24),
+    Purpose.SIGN_IN: timedelta(hours=1),
+    Purpose.ADDRESS: timedelta(days=1),
+    Purpose.LESS: timedelta(hours=1),
 }
 
 
@@ -85,6 +95,13 @@ class Links:
         reader_id, signed_at = self._signers[purpose].loads(token, return_timestamp=True)
         return f"{reader_id} {signed_at.timestamp():.0f}"
 
+    def sign_in(self, reader_id: int) -> str:
+        """Works once."""
+        return self._link(Purpose.SIGN_IN, reader_id)
+
+    def address(self, change_id: int) -> str:
+        return self._link(Purpose.ADDRESS, change_id)
+
     def token(self, purpose: Purpose, reader_id: int) -> str:
         """What ``dumps`` would give, with the key derived once: every mail carries several."""
         signer, key = self._stamps[purpose]
@@ -102,12 +119,12 @@ class Links:
             reader_id = self._signers[purpose].loads(token, max_age=int(lifetime.total_seconds()) if lifetime else None)
         except SignatureExpired:
             raise ExpiredToken(
-                "this link has expired: enter your address on the subscribe page and a new one comes by mail"
+                _("this link has expired: enter your address on the subscribe page and a new one comes by mail")
             ) from None
         except BadData:
-            raise ForgedToken("this link is not valid: copy it whole from the mail, or ask for a new one") from None
+            raise ForgedToken(_("this link is not valid: copy it whole from the mail, or ask for a new one")) from None
         if not isinstance(reader_id, int):
-            raise ForgedToken("this link is not valid: copy it whole from the mail, or ask for a new one")
+            raise ForgedToken(_("this link is not valid: copy it whole from the mail, or ask for a new one"))
         return reader_id
 
     def _link(self, purpose: Purpose, reader_id: int) -> str:

@@ -19,7 +19,10 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.database import Database
 from service.settings import Settings
+from service.translation import gettext as _
+from service.translation import later
 from service.web import (
+    account,
     api,
     feedback,
     feeds,
@@ -29,6 +32,7 @@ from service.web import (
     metrics,
     pages,
     postbox,
+    preferences,
     previewing,
     sitemap,
     subscribing,
@@ -37,16 +41,23 @@ from service.web.caching import Pages
 from service.web.guard import Guard
 from service.web.problem import problem
 from service.web.site import STATIC, Site
+from service.web.speaking import Speaks
 
 log = structlog.get_logger(__name__)
 
 _SAID: Final = {
-    400: ("That did not work", "The request could not be understood."),
-    404: ("Nothing here", "There is no such page. It may have been moved, or the address was mistyped."),
-    405: ("Not that way", "This page cannot be used like that."),
-    422: ("Nothing here", "A part of this address is not what it should be, a date or a number."),
-    500: ("Something broke", "The mistake is ours and has been written down. Please try again in a minute."),
-    503: ("Back in a moment", "The database does not answer. Nothing is lost; please try again in a minute."),
+    400: (later("That did not work"), later("The request could not be understood.")),
+    404: (later("Nothing here"), later("There is no such page. It may have been moved, or the address was mistyped.")),
+    405: (later("Not that way"), later("This page cannot be used like that.")),
+    422: (later("Nothing here"), later("A part of this address is not what it should be, a date or a number.")),
+    500: (
+        later("Something broke"),
+        later("The mistake is ours and has been written down. Please try again in a minute."),
+    ),
+    503: (
+        later("Back in a moment"),
+        later("The database does not answer. Nothing is lost; please try again in a minute."),
+    ),
 }
 
 
@@ -54,15 +65,20 @@ def create_app(settings: Settings, database: Database, site: Site | None = None)
     """The whole site on one database; ``site`` where what it holds is to be shared."""
     site = site or Site(settings, database)
     app = FastAPI(title="Paperround", docs_url=None, redoc_url=None, openapi_url=None)
-    # The last added stands first: the proxy's word, then the guard, then the kept pages.
+    # The last added stands first: the proxy's word, then the guard, then the language, then the kept pages.
     app.state.site = site
     app.add_middleware(Pages, settings=settings, database=database)
+    app.add_middleware(Speaks, secure=settings.origin.startswith("https:"))
     app.add_middleware(Guard)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies.split())
     app.mount("/api/v1", api.create_api(site), name="api")
     app.mount("/static", _Static(directory=STATIC), name="static")
-    for room in (pages, subscribing, previewing, feedback, postbox, hooks, feeds, sitemap, keys, health, metrics):
+    rooms = (
+        pages, subscribing, preferences, account, previewing, feedback, postbox, hooks, feeds, sitemap, keys,
+        health, metrics,
+    )  # fmt: skip
+    for room in rooms:
         app.include_router(room.routes(site))
     _add_errors(app, site)
     return app
@@ -75,7 +91,8 @@ def _add_errors(app: FastAPI, site: Site) -> None:
             return problem(status, line)
         if request.url.path.endswith(".json"):
             return JSONResponse({"error": heading, "detail": line}, status)
-        return site.message(heading, line, links=(("The day’s papers", "/"),), status=status)
+        said = [_(each) for each in (heading, line) if each]
+        return site.message(*said, links=((_("The day’s papers"), "/"),), status=status)
 
     Handler = Callable[[Request, Exception], Awaitable[Response]]  # noqa: N806 (a type)
 

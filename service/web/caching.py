@@ -22,6 +22,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import translation
 from service.database import Database
 from service.settings import Settings
 from service.web.address import CURRENT, PageAddress
@@ -122,7 +123,8 @@ class Pages:
         settled = not indexed or time.monotonic() - state.since >= _SETTLED_SECONDS
         headers = Headers(scope=scope)
         compressed = "gzip" in headers.get("accept-encoding", "")
-        address = f"{scope['path']}?{query}"
+        # Whoever stands before us has chosen the language.
+        address = f"{translation.current().tag} {scope['path']}?{query}"
         etag = _etag(state, address) if settled else None
         if etag is not None and _matches(headers.get("if-none-match"), etag):
             # A page under this state was sent before: whoever has the tag has the page.
@@ -226,9 +228,9 @@ def _matches(header: str | None, etag: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _templates() -> str:
-    """A fingerprint of the templates, the same in every process of one version."""
+    """A fingerprint of the templates and catalogues, the same in every process of one version."""
     digest = hashlib.sha256()
-    for path in sorted(FOLDER.rglob("*")):
+    for path in sorted([*FOLDER.rglob("*"), *translation.FOLDER.rglob("*.po")]):
         if path.is_file():
             digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]

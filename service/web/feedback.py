@@ -25,6 +25,7 @@ from service.subscribers import accounts, feedback, interests
 from service.subscribers.accounts import ReaderView
 from service.subscribers.feedback import FeedbackError
 from service.subscribers.tokens import ExpiredToken, Purpose, TokenError
+from service.translation import gettext as _
 from service.web import forms, previewing
 from service.web.forms import InterestForm
 from service.web.site import Site
@@ -185,12 +186,12 @@ def _follow(site: Site, reader: ReaderView, paper: PaperView, token: str, form: 
             site, paper, token, form.queries, [str(error)] if not isinstance(error, language.QueryError) else []
         )
     if not wishes:
-        return _more(site, paper, token, form.queries, ["the query is empty: write what more should come of"])
+        return _more(site, paper, token, form.queries, [_("the query is empty: write what more should come of")])
     return site.message(
-        "You follow it",
-        f"What matches “{wishes[0].label}” comes with your next mails.",
-        "Your preferences, linked in every mail, show and change everything you follow.",
-        links=(("The day’s papers", "/"),),
+        _("You follow it"),
+        _("What matches “%(label)s” comes with your next mails.", label=wishes[0].label),
+        _("Your preferences, linked in every mail, show and change everything you follow."),
+        links=((_("The day’s papers"), "/"),),
     )
 
 
@@ -216,7 +217,7 @@ def _on_paper(
         try:
             return page(reader, _paper(site, paper_id))
         except FeedbackError as error:
-            return site.message("That is not possible", str(error), status=410)
+            return site.message(_("That is not possible"), str(error), status=410)
 
     return _for_reader(site, Purpose.FEEDBACK, token, of_reader)
 
@@ -235,12 +236,12 @@ def _for(site: Site, purpose: Purpose, token: str, page: Callable[[int], HTMLRes
     try:
         named = site.links.read(purpose, token)
     except ExpiredToken:
-        said = "this link has expired: open a newer mail and use the link there"
-        return site.message("This link has expired", said, status=410)
+        said = _("this link has expired: open a newer mail and use the link there")
+        return site.message(_("This link has expired"), said, status=410)
     except TokenError as error:
-        return site.message("This link is not valid", str(error), status=404)
+        return site.message(_("This link is not valid"), str(error), status=404)
     return page(named)
 
 
 def _gone(site: Site) -> HTMLResponse:
-    return site.message("Nothing here", "This digest or subscription does not exist any more.", status=410)
+    return site.message(_("Nothing here"), _("This digest or subscription does not exist any more."), status=410)

@@ -30,7 +30,8 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
     )
 )
 PRIVATE: Final = (
-    "/confirm/", "/preferences/", "/unsubscribe/", "/digest/", "/feedback/", "/token/", "/feeds/mine/", "/mailbox",
+    "/confirm/", "/preferences/", "/unsubscribe/", "/less/", "/digest/", "/feedback/", "/sign-in/", "/address/",
+    "/account", "/token/", "/feeds/mine/", "/mailbox",
 )  # fmt: skip
 """Where an address is itself a secret."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -39,8 +40,9 @@ _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 class Guard:
     """ASGI middleware: security headers on every answer, a limit on bodies, and no posts from other sites.
 
-    Forms carry no cookies, so a foreign post could do no more than a signed link it does not have; it is refused all
-    the same. One-click unsubscribe (RFC 8058) is posted by mail providers and is the exception.
+    A foreign post could do no more than a signed link it does not have: the one cookie, of who is signed in, is
+    SameSite=Lax and not sent with it. It is refused all the same. One-click unsubscribe (RFC 8058) is posted by mail
+    providers and is the exception.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -7,6 +7,8 @@ from fastapi.responses import HTMLResponse
 
 from service.subscribers import access
 from service.subscribers.tokens import ExpiredToken, Purpose, TokenError
+from service.translation import day
+from service.translation import gettext as _
 from service.web.site import Site
 
 
@@ -19,8 +21,8 @@ def routes(site: Site) -> APIRouter:
             site.links.read(Purpose.TOKEN, code)
         except TokenError as error:
             return _refused(site, error)
-        lines = ("A token lets a program read and change your preferences for 90 days. It is shown once.",)
-        values = {"heading": "An access token for programs", "lines": lines, "button": "Show me a token"}
+        lines = (_("A token lets a program read and change your preferences for 90 days. It is shown once."),)
+        values = {"heading": _("An access token for programs"), "lines": lines, "button": _("Show me a token")}
         return site.page("act.html", values)
 
     @router.post("/token/{code}")
@@ -30,12 +32,12 @@ def routes(site: Site) -> APIRouter:
                 given = access.exchange(session, site.links, code)
         except TokenError as error:
             return _refused(site, error)
-        lines = (given.token, f"Copy it now. It ends on {given.expires_at.date()}.")
-        return site.message("Your access token", *lines, links=(("How to use it", "/api/v1/"),))
+        lines = (given.token, _("Copy it now. It ends on %(day)s.", day=day(given.expires_at)))
+        return site.message(_("Your access token"), *lines, links=((_("How to use it"), "/api/v1/"),))
 
     return router
 
 
 def _refused(site: Site, error: TokenError) -> HTMLResponse:
     status = 410 if isinstance(error, ExpiredToken) else 404
-    return site.message("This link is not valid", str(error), links=(("The day’s papers", "/"),), status=status)
+    return site.message(_("This link is not valid"), str(error), links=((_("The day’s papers"), "/"),), status=status)

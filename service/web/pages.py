@@ -8,11 +8,13 @@ from typing import Annotated, Final
 from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
+from service import translation
 from service.matching import language, preview
 from service.matching.language import QueryError
 from service.papers import archive, coverage, samples
 from service.papers.identity import ARXIV, TITLE
 from service.papers.record import Identifier
+from service.translation import gettext as _
 from service.web import previewing
 from service.web.site import Site
 
@@ -108,8 +110,10 @@ def _day(site: Site, day: date, page: int, *, welcome: bool) -> HTMLResponse:
         papers = archive.of_day(session, day, limit=_PAGE, offset=(page - 1) * _PAGE)
         known = coverage.of_day(session, day)
     today = datetime.now(UTC).date()
-    heading = f"{day:%A}, {day.day} {day:%B %Y}"
-    empty = "No papers yet. The sources are read once an hour." if welcome else "No papers were listed on this day."
+    heading = translation.day(day)
+    empty = (
+        _("No papers yet. The sources are read once an hour.") if welcome else _("No papers were listed on this day.")
+    )
     values = {
         "day": day,
         "heading": heading,
@@ -142,7 +146,12 @@ def _found(site: Site, expression: language.Expression, page: int) -> dict[str, 
 
 
 def _links(paper: archive.PaperView, identifiers: list[Identifier]) -> list[dict[str, str]]:
-    links = {"Source": paper.url, "PDF": paper.pdf_url, "Code": paper.code_url, "Project": paper.project_url}
+    links = {
+        _("Source"): paper.url,
+        "PDF": paper.pdf_url,
+        _("Code"): paper.code_url,
+        _("Project"): paper.project_url,
+    }
     for name in identifiers:
         if name.scheme == ARXIV:
             links |= {"arXiv": f"https://arxiv.org/abs/{name.value}", "PDF": f"https://arxiv.org/pdf/{name.value}"}

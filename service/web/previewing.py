@@ -20,6 +20,8 @@ from service.matching.preview import DayCount, NameCount, Wanted
 from service.papers import archive
 from service.papers.archive import PaperView
 from service.subscribers import interests
+from service.translation import gettext as _
+from service.translation import ngettext, number
 from service.web import forms
 from service.web.forms import InterestForm
 from service.web.site import Site
@@ -120,15 +122,23 @@ def view(site: Site, form: InterestForm) -> PreviewView:
 
 def said(name: NameCount) -> str:
     """What a reader should know of an author's name."""
-    papers = f"{name.total} paper{'' if name.total == 1 else 's'}"
     if not name.total:
-        return f"No paper here is by “{name.name}”: names are compared whole, so check how it is written."
-    if name.common:
-        return (
-            f"“{name.name}” stands on {papers} here, {name.recent} of them of the last {preview.DAYS} days: likely"
-            " several people. Add a category or a word to tell them apart, as in author:… cat:cs.CL."
+        return _(
+            "No paper here is by “%(name)s”: names are compared whole, so check how it is written.", name=name.name
         )
-    return f"“{name.name}” stands on {papers} here."
+    said = ngettext(
+        "“%(name)s” stands on %(num)s paper here.", "“%(name)s” stands on %(num)s papers here.", name.total,
+        name=name.name,
+    )  # fmt: skip
+    if not name.common:
+        return said
+    several = _(
+        "%(recent)s of them are of the last %(days)s days: likely several people. Add a category or a word to tell them"
+        " apart, as in author:… cat:cs.CL.",
+        recent=number(name.recent),
+        days=preview.DAYS,
+    )
+    return f"{said} {several}"
 
 
 def _wanted(site: Site, form: InterestForm) -> tuple[list[Wanted], list[str]]:
@@ -136,7 +146,7 @@ def _wanted(site: Site, form: InterestForm) -> tuple[list[Wanted], list[str]]:
     for slug in form.topics[: interests.MOST]:
         topic = site.catalogue.find(slug)
         if topic is None:
-            errors.append(f"there is no topic “{slug[:64]}”")
+            errors.append(_("there is no topic “%(slug)s”", slug=slug[:64]))
         else:
             wanted.append(Wanted(topic.name, _topic(topic.query)))
     for text, muted in ((form.queries, False), (form.muted, True)):

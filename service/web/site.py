@@ -14,6 +14,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import service
+from service import translation
 from service.database import Database
 from service.matching.search import Archive
 from service.settings import Settings
@@ -21,6 +22,8 @@ from service.subscribers import catalogue, consent
 from service.subscribers.catalogue import Catalogue
 from service.subscribers.consent import Visit
 from service.subscribers.tokens import Links
+from service.translation import gettext as _
+from service.web import speaking
 from service.web.address import CURRENT
 from service.web.limits import Limits
 
@@ -55,7 +58,7 @@ class Site:
     @property
     def wording(self) -> str:
         """What a reader agrees to; what is shown is what is recorded."""
-        return consent.SUBSCRIBE_WORDING
+        return _(consent.SUBSCRIBE_WORDING)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -67,9 +70,13 @@ class Site:
             loader=FileSystemLoader(FOLDER),
             autoescape=True,
             undefined=StrictUndefined,
+            extensions=["jinja2.ext.i18n"],
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        translation.install(environment)
+        environment.globals["languages_offered"] = speaking.offered
+        environment.globals["all_languages"] = translation.LANGUAGES
         environment.globals["asset"] = asset
         environment.globals["mailbox_here"] = self.has_mailbox
         environment.globals["postal_address"] = self.settings.postal_address

@@ -1,31 +1,30 @@
-"""Subscribe, confirm, change, leave. GETs show a button; only POSTs act, so mail scanners change nothing."""
+"""Subscribe, confirm, leave. GETs show a button; only POSTs act, so mail scanners change nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Final
-from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Form, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
 from starlette.responses import Response
 
 from service.database.tables import ReaderState
 from service.doorbell import Task, doorbell
-from service.subscribers import accounts, addresses, consent, interests, schedule
-from service.subscribers.accounts import AccountError, ReaderView, Signup
+from service.subscribers import accounts, addresses, consent, schedule
+from service.subscribers.accounts import Less, ReaderView, Signup
 from service.subscribers.consent import Visit
-from service.subscribers.tokens import ExpiredToken, Purpose, TokenError
-from service.web import forms, previewing
+from service.subscribers.tokens import Purpose
+from service.translation import gettext as _
+from service.translation import later
+from service.web import forms, named, preferences, previewing
 from service.web.forms import InterestForm
 from service.web.previewing import PreviewView
 from service.web.site import Site, visit
 
-_ONCE_MORE: Final = (
+_ONCE_MORE: Final = later(
     "That was quicker than a person types, or the page had been open for long. Please send it once more."
 )
-_NO_SUCH_READER: Final = "This subscription does not exist any more."
 
 
 def routes(site: Site) -> APIRouter:
@@ -54,49 +53,44 @@ def routes(site: Site) -> APIRouter:
     def confirm_button(token: str) -> HTMLResponse:
         def page(reader: ReaderView) -> HTMLResponse:
             if reader.state == ReaderState.UNSUBSCRIBED:
-                return _gone(site)
-            lines = (f"Send new papers to {reader.email}, at {reader.hour:02d}:00 {reader.timezone}?",)
-            values = {"heading": "One click more", "lines": lines, "button": consent.CONFIRM_WORDING}
+                return named.gone(site)
+            lines = (
+                _(
+                    "Send new papers to %(email)s, at %(hour)s (%(timezone)s)?",
+                    email=reader.email,
+                    hour=f"{reader.hour:02d}:00",
+                    timezone=reader.timezone,
+                ),
+            )
+            values = {"heading": _("One click more"), "lines": lines, "button": _(consent.CONFIRM_WORDING)}
             return site.page("act.html", values)
 
-        return _for_reader(site, Purpose.CONFIRM, token, page)
+        return named.reader(site, Purpose.CONFIRM, token, page)
 
     @router.post("/confirm/{token}")
     def confirm(request: Request, token: str) -> HTMLResponse:
         def act(reader: ReaderView) -> HTMLResponse:
             with site.database.transaction() as session:
                 confirmed = accounts.confirm(session, site.settings, reader.id, visit(request))
-            preferences = site.links.token(Purpose.PREFERENCES, confirmed.id)
-            return _preferences_page(site, confirmed, preferences, _stored(site, confirmed), [], confirmed=True)
+            # The planner and the sender find the work by themselves; the ring spares the reader half a minute.
+            doorbell(site.settings).ring(Task.PLAN_DUE)
+            doorbell(site.settings).ring(Task.SEND_DUE)
+            door = preferences.by_link(site.links.token(Purpose.PREFERENCES, confirmed.id))
+            form = preferences.stored(site, confirmed)
+            return preferences.page(site, confirmed, door, form, [], confirmed=True)
 
-        return _for_reader(site, Purpose.CONFIRM, token, act)
-
-    @router.get("/preferences/{token}")
-    def preferences_form(token: str) -> HTMLResponse:
-        return _for_reader(
-            site,
-            Purpose.PREFERENCES,
-            token,
-            lambda reader: _preferences_page(site, reader, token, _stored(site, reader), []),
-        )
-
-    @router.post("/preferences/{token}")
-    async def preferences(request: Request, token: str) -> HTMLResponse:
-        form = forms.read(await request.form(max_fields=400), site.settings)
-        return await run_in_threadpool(
-            _for_reader, site, Purpose.PREFERENCES, token, lambda reader: _change(site, reader, token, form)
-        )
+        return named.reader(site, Purpose.CONFIRM, token, act)
 
     @router.get("/unsubscribe/{token}")
     def unsubscribe_button(token: str) -> HTMLResponse:
         def page(reader: ReaderView) -> HTMLResponse:
             if reader.state == ReaderState.UNSUBSCRIBED:
-                return _left(site)
-            lines = (f"No more mails to {reader.email}?",)
-            values = {"heading": "Unsubscribe", "lines": lines, "button": consent.UNSUBSCRIBE_WORDING}
+                return site.page("left.html", {"less": None})
+            lines = (_("No more mails to %(email)s?", email=reader.email),)
+            values = {"heading": _("Unsubscribe"), "lines": lines, "button": _(consent.UNSUBSCRIBE_WORDING)}
             return site.page("act.html", values)
 
-        return _for_reader(site, Purpose.UNSUBSCRIBE, token, page)
+        return named.reader(site, Purpose.UNSUBSCRIBE, token, page)
 
     @router.post("/unsubscribe/{token}")
     def unsubscribe(request: Request, token: str) -> Response:
@@ -105,9 +99,26 @@ def routes(site: Site) -> APIRouter:
         def act(reader: ReaderView) -> HTMLResponse:
             with site.database.transaction() as session:
                 accounts.unsubscribe(session, site.settings, reader.id, visit(request))
-            return _left(site)
+            return _left(site, reader)
 
-        return _for_reader(site, Purpose.UNSUBSCRIBE, token, act)
+        return named.reader(site, Purpose.UNSUBSCRIBE, token, act)
+
+    @router.post("/less/{token}")
+    def less(request: Request, token: str, how: Annotated[Less, Form()]) -> HTMLResponse:
+        """Offered on the page that says that one has left, and nowhere else."""
+
+        def act(reader: ReaderView) -> HTMLResponse:
+            with site.database.transaction() as session:
+                back = accounts.come_back(session, site.settings, reader.id, how, visit(request))
+            weekly = _("You get one mail a week.")
+            said = weekly if how is Less.WEEKLY else _("You get nothing for a month, then as before.")
+            return site.message(
+                _("Less, then"),
+                said,
+                links=((_("See all preferences"), f"/preferences/{site.links.token(Purpose.PREFERENCES, back.id)}"),),
+            )
+
+        return named.reader(site, Purpose.LESS, token, act)
 
     return router
 
@@ -118,11 +129,13 @@ def _subscribe(site: Site, form: InterestForm, came_from: Visit) -> HTMLResponse
     if meaning.errors:
         return _subscribe_page(site, form, meaning.errors)
     if site.limits.too_soon(form.stamp):
-        return _subscribe_page(site, form, [_ONCE_MORE])
+        return _subscribe_page(site, form, [_(_ONCE_MORE)])
     if not form.trapped:
         address = addresses.parse(form.email)
         if site.limits.throw_away(address.domain):
-            return _subscribe_page(site, form, [f"{address.domain} gives out throw-away addresses: use a lasting one"])
+            return _subscribe_page(
+                site, form, [_("%(domain)s gives out throw-away addresses: use a lasting one", domain=address.domain)]
+            )
         verdict = site.limits.signup(came_from.ip, address.domain)
         if not verdict.allowed:
             return _busy(site, verdict.reset_seconds)
@@ -131,7 +144,7 @@ def _subscribe(site: Site, form: InterestForm, came_from: Visit) -> HTMLResponse
             wishes=meaning.wishes,
             preferences=meaning.preferences,
             visit=came_from,
-            wording=consent.SUBSCRIBE_WORDING,
+            wording=site.wording,
         )
         try:
             with site.database.transaction() as session:
@@ -140,74 +153,30 @@ def _subscribe(site: Site, form: InterestForm, came_from: Visit) -> HTMLResponse
             return _subscribe_page(site, form, [str(error)])
         doorbell(site.settings).ring(Task.SEND_DUE)
     # The same for every address, known or not, and for the trapped.
-    mailbox = (("Open the mailbox", "/mailbox"),) if site.has_mailbox else ()
+    mailbox = ((_("Open the mailbox"), "/mailbox"),) if site.has_mailbox else ()
     return site.message(
-        "Check your inbox",
-        "A mail is on its way to you. It holds a link; open it to go on.",
-        "Nothing came within a few minutes? Look into the spam folder, or try again.",
-        links=(*mailbox, ("Back to the papers", "/")),
+        _("Check your inbox"),
+        _("A mail is on its way to you. It holds a link; open it to go on."),
+        _("Nothing came within a few minutes? Look into the spam folder, or try again."),
+        links=(*mailbox, (_("Back to the papers"), "/")),
     )
 
 
 def _busy(site: Site, seconds: int) -> HTMLResponse:
     answer = site.message(
-        "Too many sign-ups",
-        "Too many sign-ups came from your network, or to your mail provider, within the last hour.",
-        "Nothing is wrong with your address. Please try again later.",
+        _("Too many sign-ups"),
+        _("Too many sign-ups came from your network, or to your mail provider, within the last hour."),
+        _("Nothing is wrong with your address. Please try again later."),
         status=429,
     )
     answer.headers["Retry-After"] = str(seconds)
     return answer
 
 
-def _change(site: Site, reader: ReaderView, token: str, form: InterestForm) -> HTMLResponse:
-    if form.preview:
-        return _preferences_page(site, reader, token, form, [], preview=previewing.view(site, form))
-    with site.database.transaction() as session:
-        meaning = forms.understood(session, form, with_address=False)
-    if not meaning.errors:
-        try:
-            with site.database.transaction() as session:
-                reader = accounts.update(session, reader.id, site.settings, meaning.preferences)
-                interests.replace(session, reader.id, meaning.wishes)
-        except forms.FORM_ERRORS as error:
-            meaning.errors.append(str(error))
-    if meaning.errors:
-        return _preferences_page(site, reader, token, form, meaning.errors)
-    return _preferences_page(site, reader, token, _stored(site, reader), [], saved=True)
-
-
-def _for_reader(site: Site, purpose: Purpose, token: str, page: Callable[[ReaderView], HTMLResponse]) -> HTMLResponse:
-    """The page for the reader whom a link names; a clear one where it names nobody."""
-    again = (("Subscribe page", "/subscribe"),)
-    try:
-        reader_id = site.links.read(purpose, token)
-    except ExpiredToken as error:
-        return site.message("This link has expired", str(error), links=again, status=410)
-    except TokenError as error:
-        return site.message("This link is not valid", str(error), links=again, status=404)
-    with site.database.transaction() as session:
-        reader = accounts.get(session, reader_id)
-    if reader is None:
-        return _gone(site)
-    try:
-        return page(reader)
-    except AccountError as error:
-        return site.message("That is not possible", str(error), links=again, status=410)
-
-
-def _gone(site: Site) -> HTMLResponse:
-    again = (("Subscribe again", "/subscribe"),)
-    return site.message("Nothing here", _NO_SUCH_READER, links=again, status=410)
-
-
-def _left(site: Site) -> HTMLResponse:
-    return site.message(
-        "You are unsubscribed",
-        "No more mails will come. A mail that is being sent this very second may still arrive.",
-        "Was it too much? You can subscribe again with fewer topics or on fewer days.",
-        links=(("Subscribe differently", "/subscribe"),),
-    )
+def _left(site: Site, reader: ReaderView) -> HTMLResponse:
+    """It has happened; only now less is offered, to a reader who had confirmed."""
+    less = site.links.token(Purpose.LESS, reader.id) if reader.confirmed_at is not None else None
+    return site.page("left.html", {"less": less})
 
 
 def _subscribe_page(
@@ -219,58 +188,7 @@ def _subscribe_page(
         "errors": errors,
         "catalogue": site.catalogue,
         "timezones": sorted(schedule.timezones()),
-        "wording": consent.SUBSCRIBE_WORDING,
+        "wording": site.wording,
         "here": "subscribe",
     }
     return site.page("subscribe.html", values, status=400 if errors else 200)
-
-
-def _preferences_page(
-    site: Site,
-    reader: ReaderView,
-    token: str,
-    form: InterestForm,
-    errors: list[str],
-    *,
-    saved: bool = False,
-    confirmed: bool = False,
-    preview: PreviewView | None = None,
-) -> HTMLResponse:
-    slot = reader.next_digest_at.astimezone(ZoneInfo(reader.timezone)) if reader.next_digest_at else None
-    values = {
-        "reader": reader,
-        "token": token,
-        "form": form,
-        "errors": errors,
-        "saved": saved,
-        "confirmed": confirmed,
-        "preview": preview,
-        "catalogue": site.catalogue,
-        "timezones": sorted(schedule.timezones() | {reader.timezone}),
-        "next_slot": f"{slot:%A}, {slot.day} {slot:%B}, {slot:%H:%M} ({reader.timezone})" if slot else "",
-        "unsubscribe_url": f"/unsubscribe/{site.links.token(Purpose.UNSUBSCRIBE, reader.id)}",
-    }
-    return site.page("preferences.html", values, status=400 if errors else 200)
-
-
-def _stored(site: Site, reader: ReaderView) -> InterestForm:
-    """The form as the database would fill it."""
-    with site.database.transaction() as session:
-        held = interests.of(session, reader.id)
-    typed = [each for each in held if each.topic_slug is None]
-    return InterestForm(
-        email=reader.email,
-        topics=tuple(each.topic_slug for each in held if each.topic_slug is not None),
-        queries="\n".join(_as_typed(each) for each in typed if not each.muted),
-        muted="\n".join(_as_typed(each) for each in typed if each.muted),
-        hour=reader.hour,
-        timezone=reader.timezone,
-        timezone_chosen=True,
-        weekdays=reader.weekdays,
-        limit=reader.paper_limit,
-    )
-
-
-def _as_typed(interest: interests.InterestView) -> str:
-    """What the reader wrote; the canonical text where the label had to be cut."""
-    return interest.canonical if interest.label.endswith("…") else interest.label

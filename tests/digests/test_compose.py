@@ -179,7 +179,7 @@ def test_letters_carry_their_link_and_only_welcome_offers_unsubscribe_in_its_hea
     assert "https://papers.example/confirm/" in part(confirm, "html")
     assert "robots" in part(confirm, "plain")
     assert confirm["List-Unsubscribe"] is None
-    assert "/preferences/" in part(by_subject["Your Paperround preferences"], "html")
+    assert "https://papers.example/sign-in/" in part(by_subject["Your link to sign in to Paperround"], "html")
     assert by_subject["Welcome to Paperround"]["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
 
 

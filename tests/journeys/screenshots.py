@@ -21,7 +21,7 @@ from service.settings import Settings
 from service.up.first_round import SAMPLE_QUERY, SAMPLE_READER, SAMPLE_TOPICS
 from service.web.app import create_app
 from tests import factories
-from tests.journeys.test_subscribe_journey import QUIET
+from tests.journeys.conftest import QUIET
 
 FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
 PORT = 8099

@@ -12,7 +12,7 @@ from service.database import Database
 from service.database.tables import ConsentEvent, Delivery, DeliveryKind, DeliveryState, Reader, ReaderState
 from service.matching.language import QueryError
 from service.settings import Settings
-from service.subscribers import accounts, addresses, catalogue, interests, suppression
+from service.subscribers import accounts, addresses, catalogue, erasure, interests, suppression
 from service.subscribers.accounts import AccountError, Preferences, Signup
 from service.subscribers.addresses import AddressError
 from service.subscribers.consent import Visit
@@ -161,7 +161,9 @@ def test_a_suppressed_address_gets_no_mail_at_all(database: Database, settings: 
         assert not suppression.contains(session, digest)
 
 
-def test_confirming_starts_the_schedule_and_looks_back_a_few_days(database: Database, settings: Settings) -> None:
+def test_confirming_makes_the_first_digest_due_at_once_and_looks_back_a_few_days(
+    database: Database, settings: Settings
+) -> None:
     now = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
     for days in (9, 5, 2, 1):
         factories.edition(database, factories.record(), now=now - timedelta(days=days))
@@ -169,10 +171,11 @@ def test_confirming_starts_the_schedule_and_looks_back_a_few_days(database: Data
     for _ in range(2):
         with database.transaction() as session:
             view = accounts.confirm(session, settings, reader_id, HERE, now=now)
-    assert view.next_digest_at == datetime(2026, 11, 25, 7, 0, tzinfo=UTC)
+    assert view.next_digest_at == now, "the first digest is due at once"
     with database.transaction() as session:
         assert session.scalars(select(Reader.last_edition_id)).one() == 2
     assert events(database) == ["requested", "confirmed"]
+    assert kinds(database) == ["confirm", "welcome"], "welcomed once"
 
 
 def test_unsubscribing_cancels_what_waits_and_an_old_confirmation_brings_nobody_back(
@@ -227,7 +230,7 @@ def test_new_preferences_move_the_next_slot(database: Database, settings: Settin
 def test_erasing_leaves_only_the_record_of_consent(database: Database, settings: Settings) -> None:
     reader_id = subscribe(database, settings)
     with database.transaction() as session:
-        accounts.erase(session, settings, reader_id, HERE)
+        erasure.erase(session, settings, reader_id, HERE)
     with database.transaction() as session:
         assert accounts.find(session, "ada@example.org") is None
         assert session.scalars(select(Delivery)).all() == []

@@ -22,7 +22,7 @@ from service.database.tables import (
 )
 from service.outbox import rows
 from service.settings import Settings
-from service.subscribers import accounts, addresses, returned, status_codes, suppression
+from service.subscribers import accounts, addresses, erasure, returned, status_codes, suppression
 from service.subscribers.accounts import AccountError, Signup
 from service.subscribers.consent import Visit
 from service.subscribers.interests import Wish
@@ -244,7 +244,7 @@ def test_the_suppression_survives_the_reader(database: Database, settings: Setti
     reader = ada(database, settings)
     bounce(database, settings, sent(database, reader), "5.1.1")
     with database.transaction() as session:
-        accounts.erase(session, settings, reader, HERE)
+        erasure.erase(session, settings, reader, HERE)
     again(database, settings)
     assert waiting(database) == []
 

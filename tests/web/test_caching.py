@@ -106,7 +106,7 @@ def test_compressed_and_plain_pages_are_kept_apart(kept: TestClient, database: D
     plain = kept.get(DAY, headers={"accept-encoding": "identity"})
     with kept.stream("GET", DAY, headers={"accept-encoding": "gzip"}) as answer:
         packed = b"".join(answer.iter_raw())
-    assert answer.headers["vary"] == "Accept-Encoding"
+    assert "Accept-Encoding" in answer.headers["vary"]
     assert gzip.decompress(packed) == plain.content
 
 

@@ -58,7 +58,7 @@ def test_a_digests_page_shows_all_it_matched_with_reasons_and_no_address(
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
     page = html.fromstring(answer.text)
-    assert [" ".join(each.text_content().split()) for each in page.xpath("//h3")] == [
+    assert [" ".join(each.text_content().split()) for each in page.xpath("//article/*[self::h2 or self::h3]")] == [
         "Robots <i>of</i> the Deep Sea",
         "Robots & Trout",
     ]

@@ -80,7 +80,7 @@ def test_a_name_on_many_papers_is_told_with_its_count(browser: TestClient, datab
     factories.edition(database, *(factories.record(authors=("Wei Wang",)) for _ in range(5)))
     factories.edition(database, factories.record(authors=("Ada Lovelace",)))
     page = browser.get("/search", params={"q": 'author:"Wei Wang" OR author:"Ada Lovelace" OR author:"No Body"'}).text
-    assert "“wei wang” stands on 5 papers here, 5 of them of the last 30 days: likely" in page
+    assert "“wei wang” stands on 5 papers here. 5 of them are of the last 30 days: likely" in page
     assert "“ada lovelace” stands on 1 paper here." in page
     assert "No paper here is by “no body”" in page
     assert "likely" in browser.post("/preview", data={"queries": 'author:"Wei Wang"'}).text

@@ -5,7 +5,15 @@ Columns of state hold the text of a ``StrEnum`` with a CHECK.
 
 from service.database.tables.access import AccessToken, FeedKey
 from service.database.tables.base import Base
-from service.database.tables.delivery import CarriedOver, Delivery, DeliveryKind, DeliveryState, Digest, SendingPause
+from service.database.tables.delivery import (
+    CarriedOver,
+    Delivery,
+    DeliveryKind,
+    DeliveryState,
+    Digest,
+    Letter,
+    SendingPause,
+)
 from service.database.tables.fetching import FetchedBody, FetchHost
 from service.database.tables.matching import Match, Query, Topic
 from service.database.tables.papers import (
@@ -23,6 +31,9 @@ from service.database.tables.papers import (
 )
 from service.database.tables.returns import ReturnEvent, ReturnKind
 from service.database.tables.subscribers import (
+    Abstracts,
+    AddressChange,
+    Cadence,
     ConsentEvent,
     Feedback,
     Interest,
@@ -31,12 +42,17 @@ from service.database.tables.subscribers import (
     ReaderState,
     Suppression,
     SuppressionReason,
+    UsedLink,
+    Weight,
 )
 from service.database.tables.work import TaskRun
 
 __all__ = [
+    "Abstracts",
     "AccessToken",
+    "AddressChange",
     "Base",
+    "Cadence",
     "CarriedOver",
     "ConsentEvent",
     "Coverage",
@@ -54,6 +70,7 @@ __all__ = [
     "Ingest",
     "IngestProblem",
     "Interest",
+    "Letter",
     "Match",
     "Paper",
     "PaperAlias",
@@ -71,4 +88,6 @@ __all__ = [
     "SuppressionReason",
     "TaskRun",
     "Topic",
+    "UsedLink",
+    "Weight",
 ]

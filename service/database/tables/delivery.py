@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, SmallInteger, func, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -30,6 +31,13 @@ class DeliveryKind(StrEnum):
     CONFIRM = "confirm"
     WELCOME = "welcome"
     SIGN_IN = "sign-in"
+    ADDRESS_CONFIRM = "address-confirm"
+    """To the new address of a reader who wants to change it."""
+    ADDRESS_NOTICE = "address-notice"
+    """To the old one, after the change."""
+    GOODBYE = "goodbye"
+    """To one who was deleted."""
+    PAUSE_ENDED = "pause-ended"
 
 
 class Digest(Base):
@@ -121,3 +129,20 @@ class SendingPause(Base):
     """In vain, one after the other."""
 
     __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
+
+
+class Letter(Base):
+    """What a mail needs that its reader's row does not say (any more): to whom it goes, and what it tells.
+
+    Written with its delivery, dropped soon after the delivery is settled (outbox/letters.py).
+    """
+
+    __tablename__ = "letter"
+
+    delivery_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    email: Mapped[str]
+    address_key: Mapped[str]
+    language: Mapped[str]
+    plain_text: Mapped[bool]
+    facts: Mapped[dict[str, Any]]
+    """Words and numbers for the template."""

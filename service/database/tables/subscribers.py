@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, SmallInteger, func, text
 from sqlalchemy.dialects.postgresql import INET
@@ -17,6 +17,30 @@ class ReaderState(StrEnum):
     """Subscribed, address not confirmed: gets the confirmation mail and nothing else."""
     ACTIVE = "active"
     UNSUBSCRIBED = "unsubscribed"
+
+
+class Cadence(StrEnum):
+    """How often a digest comes."""
+
+    DAILY = "daily"
+    """On every chosen weekday."""
+    WEEKLY = "weekly"
+    """On one weekday, with what was new in the week."""
+
+
+class Abstracts(StrEnum):
+    """How much of an abstract a mail shows."""
+
+    SHORT = "short"
+    FULL = "full"
+
+
+class Weight(IntEnum):
+    """How much of a crowded digest an interest may fill."""
+
+    LESS = -1
+    NORMAL = 0
+    MORE = 1
 
 
 class Reader(Base):
@@ -43,15 +67,29 @@ class Reader(Base):
     """The newest edition already considered for this reader: never read again."""
     trending: Mapped[bool] = mapped_column(server_default="true")
     """Wants a few papers that everybody talks about, below what they asked for."""
+    cadence: Mapped[str] = mapped_column(server_default=Cadence.DAILY)
+    abstracts: Mapped[str] = mapped_column(server_default=Abstracts.SHORT)
+    plain_text: Mapped[bool] = mapped_column(server_default="false")
+    """Mails without an HTML part."""
+    paused_until: Mapped[datetime | None]
+    """No digest before; the beginning of a day in the reader's time zone."""
+    instant_after: Mapped[datetime | None]
+    """No digest out of turn before."""
+    session_epoch: Mapped[int] = mapped_column(server_default="0")
+    """Sessions signed with another number do not count: raising it signs out everywhere."""
 
     __table_args__ = (
         one_of("state", ReaderState),
+        one_of("cadence", Cadence),
+        one_of("abstracts", Abstracts),
+        CheckConstraint("cadence <> 'weekly' OR weekdays & (weekdays - 1) = 0", name="weekly_is_one_day"),
         CheckConstraint("digest_hour BETWEEN 0 AND 23", name="digest_hour"),
         CheckConstraint("weekdays BETWEEN 1 AND 127", name="weekdays"),
         CheckConstraint("paper_limit BETWEEN 1 AND 50", name="paper_limit"),
         CheckConstraint("state <> 'active' OR next_digest_at IS NOT NULL", name="active_has_slot"),
         Index("ix_reader_due", "next_digest_at", postgresql_where=text("state = 'active'")),
         Index("ix_reader_waiting", "state", postgresql_where=text("state <> 'active'")),
+        Index("ix_reader_paused", "paused_until", postgresql_where=text("paused_until IS NOT NULL")),
     )
 
 
@@ -67,11 +105,22 @@ class Interest(Base):
     label: Mapped[str]
     """What the reader calls it: the topic's name, or the query as typed."""
     muted: Mapped[bool] = mapped_column(server_default="false")
+    weight: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    instant: Mapped[bool] = mapped_column(server_default="false")
+    """A digest comes as soon as an edition brings something for this interest."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
-    # Planning reads this index alone, without a look at the rows.
+    # Planning reads the first index alone, without a look at the rows.
     __table_args__ = (
-        Index("uq_interest_reader_id_query_id", "reader_id", "query_id", unique=True, postgresql_include=["muted"]),
+        CheckConstraint("weight BETWEEN -1 AND 1", name="weight"),
+        Index(
+            "uq_interest_reader_id_query_id",
+            "reader_id",
+            "query_id",
+            unique=True,
+            postgresql_include=["muted", "weight"],
+        ),
+        Index("ix_interest_instant", "reader_id", "query_id", postgresql_where=text("instant AND NOT muted")),
     )
 
 
@@ -86,6 +135,29 @@ class Feedback(Base):
     )
     liked: Mapped[bool]
     at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class UsedLink(Base):
+    """A link that works once has worked; kept for as long as its signature would hold."""
+
+    __tablename__ = "used_link"
+
+    token_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    """SHA-256."""
+    used_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class AddressChange(Base):
+    """An address that a reader wants mail at, until its owner confirms. One a reader: a new one replaces it."""
+
+    __tablename__ = "address_change"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    """What the link names: a replaced change leaves its link dead."""
+    reader_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("reader.id", ondelete="CASCADE"), unique=True)
+    email: Mapped[str]
+    address_key: Mapped[str]
+    requested_at: Mapped[datetime]
 
 
 class ConsentEvent(Base):
