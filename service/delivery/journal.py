@@ -148,6 +148,8 @@ class _File:
             data = data[written:]
 
     def close(self) -> None:
+        # A process being started at this moment holds the descriptor too, and the lock with it until then.
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         os.close(self._descriptor)
 
 

@@ -3,10 +3,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from service.database.embedded import EmbeddedPostgres
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -20,6 +22,15 @@ def environment(home: Path) -> dict[str, str]:
         "PAPERROUND_HUGGINGFACE_URL": "http://no-such-host.invalid",
         "PAPERROUND_ARXIV_RSS_URL": "http://no-such-host.invalid",
     }
+
+
+@pytest.fixture
+def standing(home: Path) -> Iterator[None]:
+    """The embedded server stands throughout, so that not every command starts and stops it."""
+    server = EmbeddedPostgres(home / "postgres")
+    server.start()
+    yield
+    server.release()
 
 
 @pytest.fixture

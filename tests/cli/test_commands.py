@@ -20,6 +20,7 @@ ROWS = "\n".join(
 )
 
 
+@pytest.mark.usefixtures("standing")
 def test_a_whole_round_by_hand(paperround: Run, home: Path, tmp_path: Path) -> None:
     papers = tmp_path / "papers.jsonl"
     papers.write_text(ROWS + "\nnot a row\n")
@@ -70,6 +71,7 @@ def one_line(run: Run, *arguments: str | Path, **more: str) -> str:
     return done.stderr
 
 
+@pytest.mark.usefixtures("standing")
 def test_bad_input_is_one_line_and_status_2(paperround: Run, tmp_path: Path) -> None:
     assert "cannot receive mail" in one_line(paperround, "readers", "add", "nobody")
     assert "there is no topic" in one_line(paperround, "readers", "add", "a@example.org", "--topic", "nonsense")
@@ -92,6 +94,7 @@ def test_settings_that_cannot_work_are_one_line_and_status_2(paperround: Run) ->
     assert "start it with `paperround up`" in one_line(paperround, "web")
 
 
+@pytest.mark.usefixtures("standing")
 def test_doctor_and_topics_speak_json(paperround: Run) -> None:
     findings = json.loads(paperround("doctor", "--json").stdout)
     assert {finding["check"] for finding in findings} >= {"settings", "disk", "broker", "relay", "database"}
@@ -101,6 +104,7 @@ def test_doctor_and_topics_speak_json(paperround: Run) -> None:
     assert "paperround 0." in paperround("--version").stdout
 
 
+@pytest.mark.usefixtures("standing")
 def test_without_a_network_ingest_says_so_and_exits_1(paperround: Run) -> None:
     done = paperround("ingest")
     assert done.returncode == 1
