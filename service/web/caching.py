@@ -24,8 +24,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.database import Database
 from service.settings import Settings
+from service.web import variants
 from service.web.address import CURRENT, PageAddress
 from service.web.site import FOLDER
+from service.web.variants import Variant
 
 # max() reads ix_paper_updated_at from its end; the count, once a second at most, sees what was deleted.
 _STATE = text("SELECT max(updated_at), count(*), (SELECT max(id) FROM edition) FROM paper")
@@ -121,14 +123,14 @@ class Pages:
         indexed = str(scope["path"]).startswith(_INDEXED)
         settled = not indexed or time.monotonic() - state.since >= _SETTLED_SECONDS
         headers = Headers(scope=scope)
-        compressed = "gzip" in headers.get("accept-encoding", "")
+        wanted = variants.variant(query, headers)
         address = f"{scope['path']}?{query}"
-        etag = _etag(state, address) if settled else None
+        etag = _etag(state, address, wanted) if settled else None
         if etag is not None and _matches(headers.get("if-none-match"), etag):
             # A page under this state was sent before: whoever has the tag has the page.
             await _send_unchanged(send, etag, str(scope["path"]))
             return
-        key = f"{state.name} {compressed} {address}"
+        key = f"{state.name} {wanted.language} {wanted.compressed} {address}"
         kept = self._kept.get(key)
         if kept is not None and kept.until > time.monotonic():
             self._kept.move_to_end(key)
@@ -199,7 +201,7 @@ def _without_body(send: Send) -> Send:
 
 
 async def _send_unchanged(send: Send, etag: str, path: str) -> None:
-    message: Message = {"type": "http.response.start", "status": 304, "headers": [(b"vary", b"Accept-Encoding")]}
+    message: Message = {"type": "http.response.start", "status": 304, "headers": []}
     _describe(MutableHeaders(scope=message), etag, path)
     await send(message)
     await send({"type": "http.response.body", "body": b""})
@@ -208,6 +210,7 @@ async def _send_unchanged(send: Send, etag: str, path: str) -> None:
 def _describe(headers: MutableHeaders, etag: str | None, path: str) -> None:
     if etag is not None:
         headers["ETag"] = etag
+    headers["Vary"] = variants.VARY
     headers.setdefault("Cache-Control", _FRONT_CONTROL if path == "/" or etag is None else _PUBLIC_CONTROL)
 
 
@@ -215,8 +218,10 @@ def _public(path: str) -> bool:
     return path == "/" or (path.startswith(_PUBLIC) and not path.startswith(_PERSONAL))
 
 
-def _etag(state: State, address: str) -> str:
-    return f'W/"{state.name}-{hashlib.sha256(address.encode()).hexdigest()[:8]}"'
+def _etag(state: State, address: str, wanted: Variant) -> str:
+    """Weak: compressed or not, the page is the same; in another language it is another."""
+    page = f"{wanted.language} {address}"
+    return f'W/"{state.name}-{hashlib.sha256(page.encode()).hexdigest()[:8]}"'
 
 
 def _matches(header: str | None, etag: str) -> bool:
