@@ -18,6 +18,7 @@ from service.database.tables.papers import (
     Paper,
     PaperAlias,
     PaperIdentifier,
+    PaperStamp,
     PaperVersion,
     Sighting,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "Paper",
     "PaperAlias",
     "PaperIdentifier",
+    "PaperStamp",
     "PaperVersion",
     "Query",
     "Reader",
