@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 import service
 from service.database import Database
@@ -22,10 +23,13 @@ from service.subscribers.catalogue import Catalogue
 from service.subscribers.consent import Visit
 from service.subscribers.tokens import Links
 from service.web.address import CURRENT
+from service.web.cards import Cards
 from service.web.limits import Limits
 
 FOLDER: Final = Path(service.__file__).parent.parent / "templates" / "web"
 STATIC: Final = FOLDER / "static"
+_CARD_LEVEL: Final = 3
+"""Of the heading of a card in a list that is kept by cards."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,13 @@ class Site:
     @cached_property
     def archive(self) -> Archive:
         return Archive(self.database)
+
+    @cached_property
+    def cards(self) -> Cards:
+        """Cards for lists below a heading of their own."""
+        card = self._templates.get_template("macros.html").module.paper_card  # type: ignore[attr-defined]  # a macro
+        room = self.settings.page_cache_mib * 2**20 // 4
+        return Cards(self.database, self.archive, lambda paper: Markup(card(paper, _CARD_LEVEL)), room)  # noqa: S704 (a template's)
 
     @cached_property
     def links(self) -> Links:
@@ -69,6 +80,8 @@ class Site:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            # They are part of the program: a new version is a new process.
+            auto_reload=False,
         )
         environment.globals["asset"] = asset
         environment.globals["mailbox_here"] = self.has_mailbox
@@ -109,6 +122,7 @@ def _address(host: str | None) -> str | None:
     return host if host and all(character in "0123456789abcdefABCDEF.:" for character in host) else None
 
 
+@cache
 def asset(name: str) -> str:
     """A static file's URL with a piece of its hash: it may be kept for ever, and a changed one is fetched anew."""
     digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:10]

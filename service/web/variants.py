@@ -6,6 +6,7 @@ holds it, and ``Vary`` tells it to every cache between us and the reader.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +15,10 @@ from starlette.datastructures import Headers
 LANGUAGE: Final = "en"
 VARY: Final = "Accept-Encoding"
 """Every header that :func:`variant` reads. One more language: name the headers it is chosen by here too."""
+
+
+SPOKEN: Final[ContextVar[str]] = ContextVar("language", default=LANGUAGE)
+"""The language of the page being made. Set with its address by :class:`service.web.caching.Pages`."""
 
 
 @dataclass(frozen=True, slots=True)
