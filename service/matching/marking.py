@@ -7,7 +7,8 @@ words written as one or as two, phrases, and beginnings of words.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -50,8 +51,8 @@ class Reading:
     words: list[str]
     starts: Sequence[int]
     ends: Sequence[int]
-    at: Mapping[str, Sequence[int]]
-    """Where each distinct word stands: positions in ``words``."""
+    vocabulary: frozenset[str]
+    """The distinct words."""
 
     def place(self, first: int, last: int) -> Place:
         """Of the words from one position to another, both with it."""
@@ -74,10 +75,8 @@ def read(text: str) -> Reading:
                 words.append(word)
                 starts.append(offset + start)
                 ends.append(offset + end)
-    at: dict[str, list[int]] = {}
-    for position, word in enumerate(words):
-        at.setdefault(word, []).append(position)
-    return Reading(text, words, starts, ends, at)
+    # Small, as readings are kept by the thousand.
+    return Reading(text, words, array("i", starts), array("i", ends), frozenset(words))
 
 
 def found(reading: Reading, terms: Iterable[Text]) -> list[Place]:
@@ -144,14 +143,24 @@ def in_field(terms: Iterable[Text], field: str) -> list[Text]:
 def _occurrences(reading: Reading, term: Text) -> Iterator[Place]:
     if term.prefix:
         start, whole = term.words[0], singular(term.words[0])
-        for word, positions in reading.at.items():
+        for word in reading.vocabulary:
             if word.startswith(start) or word == whole:
-                yield from (reading.place(position, position) for position in positions)
+                yield from (reading.place(position, position) for position in _positions(reading, word))
+        return
+    if not reading.vocabulary.issuperset(term.words):
         return
     wanted = list(term.words)
-    for position in reading.at.get(wanted[0], ()):
+    for position in _positions(reading, wanted[0]):
         if reading.words[position : position + len(wanted)] == wanted:
             yield reading.place(position, position + len(wanted) - 1)
+
+
+def _positions(reading: Reading, word: str) -> Iterator[int]:
+    """Where a word of the vocabulary stands."""
+    position = -1
+    for _ in range(reading.words.count(word)):
+        position = reading.words.index(word, position + 1)
+        yield position
 
 
 @lru_cache(maxsize=65_536)

@@ -61,7 +61,7 @@ def routes(site: Site) -> APIRouter:
             "paper": paper,
             "identifiers": [name for name in identifiers if name.scheme != TITLE],
             "links": _links(paper, identifiers),
-            "similar": site.cards.of(alike),
+            "similar": site.cards.of(alike).values(),
             "here": "papers",
         }
         return site.page("paper.html", values)
@@ -131,7 +131,7 @@ def _day(site: Site, day: date, page: int, *, welcome: bool) -> HTMLResponse:
 def _found(site: Site, expression: language.Expression, page: int) -> dict[str, object]:
     found = site.archive.search(expression, limit=_FOUND_PAGE, offset=(page - 1) * _FOUND_PAGE)
     return {
-        "cards": site.cards.of(found.paper_ids),
+        "cards": site.cards.of(found.paper_ids).values(),
         "total": found.total,
         "page": page,
         "pages": -(-found.total // _FOUND_PAGE),

@@ -12,12 +12,12 @@ from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse
 
+from service.digests.evidence import Readings
 from service.matching import language, marking, preview
 from service.matching.expression import Expression, Text, terms
 from service.matching.language import QueryError
 from service.matching.marking import Piece
 from service.matching.preview import DayCount, NameCount, Wanted
-from service.papers import archive
 from service.papers.archive import PaperView
 from service.subscribers import interests
 from service.web import forms
@@ -100,8 +100,7 @@ def view(site: Site, form: InterestForm) -> PreviewView:
     wanted, errors = _wanted(site, form)
     topics = len([slug for slug in form.topics if site.catalogue.find(slug)])
     made = preview.preview(site.archive, wanted)
-    with site.database.transaction() as session:
-        papers = archive.by_ids(session, [example.paper_id for example in made.examples])
+    papers = site.readings.of([example.paper_id for example in made.examples])
     examples = [
         _example(papers[example.paper_id], [wanted[position] for position in example.by])
         for example in made.examples
@@ -153,12 +152,14 @@ def _topic(query: str) -> Expression:
     return language.parse(query)
 
 
-def _example(paper: PaperView, by: Sequence[Wanted]) -> ExampleView:
-    words = [term for each in by for term in terms(each.expression)]
+def _example(paper: Readings, by: Sequence[Wanted]) -> ExampleView:
+    words = list(dict.fromkeys(term for each in by for term in terms(each.expression)))
+    in_title = marking.found(paper.title, marking.in_field(words, "title"))
+    in_abstract = marking.found(paper.abstract, marking.in_field(words, "abstract"))
     return ExampleView(
-        paper=paper,
-        title=marking.marked(paper.title, words, "title"),
-        excerpt=excerpt(paper.abstract, words),
+        paper=paper.paper,
+        title=marking.pieces(paper.title.text, in_title),
+        excerpt=marking.excerpt(paper.abstract.text, in_abstract, _EXCERPT),
         reasons=[each.label for each in by][:_NAMED],
     )
 

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 import service
 from service.database import Database
+from service.digests import evidence
 from service.matching.search import Archive
 from service.settings import Settings
 from service.subscribers import catalogue, consent
@@ -23,11 +24,14 @@ from service.subscribers.catalogue import Catalogue
 from service.subscribers.consent import Visit
 from service.subscribers.tokens import Links
 from service.web.address import CURRENT
-from service.web.cards import Cards
+from service.web.kept import Kept
 from service.web.limits import Limits
 
 FOLDER: Final = Path(service.__file__).parent.parent / "templates" / "web"
 STATIC: Final = FOLDER / "static"
+_BESIDE_A_CARD: Final = 400
+_BESIDE_READINGS: Final = 4_000
+"""Bytes that one takes beside its text, and a reading ten for each of its abstract's characters, about."""
 _CARD_LEVEL: Final = 3
 """Of the heading of a card in a list that is kept by cards."""
 
@@ -44,11 +48,27 @@ class Site:
         return Archive(self.database)
 
     @cached_property
-    def cards(self) -> Cards:
-        """Cards for lists below a heading of their own."""
+    def cards(self) -> Kept[Markup]:
+        """Papers as lists show them, below a heading of the list's own."""
         card = self._templates.get_template("macros.html").module.paper_card  # type: ignore[attr-defined]  # a macro
-        room = self.settings.page_cache_mib * 2**20 // 4
-        return Cards(self.database, self.archive, lambda paper: Markup(card(paper, _CARD_LEVEL)), room)  # noqa: S704 (a template's)
+        return Kept(
+            self.database,
+            self.archive,
+            lambda paper: Markup(card(paper, _CARD_LEVEL)),  # noqa: S704 (a template's)
+            room=self.settings.page_cache_mib * 2**20 // 4,
+            weight=lambda made: len(made) + _BESIDE_A_CARD,
+        )
+
+    @cached_property
+    def readings(self) -> Kept[evidence.Readings]:
+        """Papers with the words of their texts found, to be marked by any query."""
+        return Kept(
+            self.database,
+            self.archive,
+            evidence.read,
+            room=self.settings.page_cache_mib * 2**20 // 4,
+            weight=lambda made: _BESIDE_READINGS + 10 * len(made.paper.abstract),
+        )
 
     @cached_property
     def links(self) -> Links:
