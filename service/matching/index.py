@@ -113,10 +113,11 @@ class _View:
 
     searcher: tantivy.Searcher
     since: Callable[[Expression, date], Listed]
+    newest_day: date | None
 
     @classmethod
     def on(cls, searcher: tantivy.Searcher) -> _View:
-        return cls(searcher, lru_cache(maxsize=_KEPT_LISTS)(partial(_since, searcher)))
+        return cls(searcher, lru_cache(maxsize=_KEPT_LISTS)(partial(_since, searcher)), _newest_day(searcher))
 
 
 def _schema() -> tantivy.Schema:
@@ -194,10 +195,7 @@ class PaperIndex:
 
     def newest_day(self) -> date | None:
         """The last day that has papers; None for an empty index."""
-        searcher = self._view.searcher
-        found = searcher.search(tantivy.Query.all_query(), limit=1, order_by_field="age").hits
-        ages = searcher.fast_field_values("age", [address for _, address in found])
-        return date.fromordinal(int(ages[0] or 0) >> _ID_BITS) if ages else None
+        return self._view.newest_day
 
     def since(self, expression: Expression, day: date) -> Listed:
         """Every paper listed on that day or later that the expression matches. Kept until papers change."""
@@ -213,6 +211,12 @@ class PaperIndex:
         scores = np.array([score for score, _ in found], np.float32)
         order = np.lexsort((ids, -scores))
         return Hits(ids[order], scores[order])
+
+
+def _newest_day(searcher: tantivy.Searcher) -> date | None:
+    found = searcher.search(tantivy.Query.all_query(), limit=1, order_by_field="age").hits
+    ages = searcher.fast_field_values("age", [address for _, address in found])
+    return date.fromordinal(int(ages[0] or 0) >> _ID_BITS) if ages else None
 
 
 def _since(searcher: tantivy.Searcher, expression: Expression, day: date) -> Listed:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from anyio import CapacityLimiter
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -17,6 +18,7 @@ from markupsafe import Markup
 import service
 from service.database import Database
 from service.digests import evidence
+from service.matching.marking import Piece
 from service.matching.search import Archive
 from service.settings import Settings
 from service.subscribers import catalogue, consent
@@ -32,6 +34,8 @@ STATIC: Final = FOLDER / "static"
 _BESIDE_A_CARD: Final = 400
 _BESIDE_READINGS: Final = 4_000
 """Bytes that one takes beside its text, and a reading ten for each of its abstract's characters, about."""
+_PREVIEWS_AT_ONCE: Final = 2
+_MARK: Final = Markup("<mark>{}</mark>")
 _CARD_LEVEL: Final = 3
 """Of the heading of a card in a list that is kept by cards."""
 
@@ -71,6 +75,11 @@ class Site:
         )
 
     @cached_property
+    def previews_at_once(self) -> CapacityLimiter:
+        """Turns of those who want a preview. More at once would finish no sooner, and hold up everybody else."""
+        return CapacityLimiter(_PREVIEWS_AT_ONCE)
+
+    @cached_property
     def links(self) -> Links:
         return Links(self.settings)
 
@@ -104,6 +113,7 @@ class Site:
             auto_reload=False,
         )
         environment.globals["asset"] = asset
+        environment.globals["marked"] = marked
         environment.globals["mailbox_here"] = self.has_mailbox
         environment.globals["postal_address"] = self.settings.postal_address
         environment.globals["here"] = ""
@@ -140,6 +150,11 @@ def visit(request: Request) -> Visit:
 def _address(host: str | None) -> str | None:
     # A test client or a socket has a name, not an address; the column takes addresses only.
     return host if host and all(character in "0123456789abcdefABCDEF.:" for character in host) else None
+
+
+def marked(pieces: Iterable[Piece]) -> Markup:
+    """A text with what matched in ``mark`` elements."""
+    return Markup("").join(_MARK.format(each.text) if each.marked else each.text for each in pieces)
 
 
 @cache
