@@ -127,6 +127,11 @@ class Archive:
         finally:
             self._lock.release()
 
+    @property
+    def stamp(self) -> int | None:
+        """Of the papers it has taken in (service/papers/stamp.py); None before the first time."""
+        return self._stamp
+
     def changed_at(self, paper_id: int) -> datetime | None:
         """The change at which a paper was taken in; None for one that is not there."""
         return self._seen.get(paper_id)

@@ -26,6 +26,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.database import Database
+from service.matching.search import Archive
 from service.papers import stamp
 from service.settings import Settings
 from service.web import variants
@@ -38,8 +39,8 @@ log = structlog.get_logger(__name__)
 _PUBLIC: Final = ("/day/", "/days", "/papers/", "/topics", "/search", "/feeds/", "/sitemap", "/api/v1/openapi.json")
 _PERSONAL: Final = "/feeds/mine/"
 _INDEXED: Final = ("/papers/", "/topics/", "/search", "/feeds/")
-"""Pages that ask the search index, which follows the database with some seconds' delay."""
-_SETTLED_SECONDS: Final = 10.0
+"""Pages that ask the search index, which follows the database with some seconds' delay: they have no ETag, and are kept
+for a moment only, until it has caught up."""
 _STALE_SECONDS: Final = 10.0
 """How long a page that was right may be sent while its next form is being made."""
 _LARGEST: Final = 512 * 1024
@@ -65,6 +66,8 @@ class _Kept:
 @dataclass(frozen=True, slots=True)
 class State:
     name: str
+    stamp: int
+    """Of the papers (service/papers/stamp.py)."""
     since: float
     """By the monotonic clock."""
     before: str = ""
@@ -97,33 +100,34 @@ class Papers:
 
     async def _look_again(self) -> None:
         try:
-            name = await to_thread.run_sync(self._look)
+            changed_by = await to_thread.run_sync(self._look)
         except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
             if self._state is not None and not self._state.away:
                 log.warning("web.database_away", error=type(error).__name__)
             self._state = self._state and replace(self._state, away=True)
         else:
+            words = f"{_templates()} {changed_by} {datetime.now(UTC).date()}"
+            name = hashlib.sha256(words.encode()).hexdigest()[:16]
             if self._state is None or self._state.name != name:
                 before = self._state.name if self._state is not None else ""
-                self._state = State(name, time.monotonic(), before)
+                self._state = State(name, changed_by, time.monotonic(), before)
             elif self._state.away:
                 self._state = replace(self._state, away=False)
         self._looked_at = time.monotonic()
 
-    def _look(self) -> str:
+    def _look(self) -> int:
         with self._database.connection() as connection:
-            changed_by = stamp.read(connection)
-        words = f"{_templates()} {changed_by} {datetime.now(UTC).date()}"
-        return hashlib.sha256(words.encode()).hexdigest()[:16]
+            return stamp.read(connection)
 
 
 class Pages:
     """ASGI middleware: answers public GETs from kept pages, the same page rendered once however many wait for it."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, database: Database) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, database: Database, archive: Archive) -> None:
         # Secret pages too: none shows a stranger's words beside a secret, which is what BREACH needs.
         self._app = GZipMiddleware(app, minimum_size=_SMALLEST_COMPRESSED, compresslevel=6)
         self._papers = Papers(settings, database)
+        self._archive = archive
         self._lag = settings.page_seconds
         self._room = settings.page_cache_mib * 1024 * 1024
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
@@ -148,7 +152,7 @@ class Pages:
             await self._app(scope, receive, send)
             return
         indexed = str(scope["path"]).startswith(_INDEXED)
-        settled = not indexed or time.monotonic() - state.since >= _SETTLED_SECONDS
+        settled = not indexed or self._archive.stamp == state.stamp
         headers = Headers(scope=scope)
         wanted = variants.variant(query, headers)
         address = f"{scope['path']}?{query}"
