@@ -194,17 +194,6 @@ def test_a_head_is_the_get_without_its_body(kept: TestClient, database: Database
     assert head.headers["etag"] == get.headers["etag"]
 
 
-def test_a_full_day_with_style_and_script_weighs_at_most_60_kilobytes(kept: TestClient, database: Database) -> None:
-    words = " ".join(f"word{number % 700}" for number in range(220))
-    factories.edition(database, *(factories.record(f"Paper {n} {words[:60]}", abstract=words) for n in range(60)))
-    for path in (DAY, "/", "/subscribe", "/topics"):
-        sent = 0
-        for each in (path, "/static/style.css", "/static/site.js", "/static/icon.svg"):
-            with kept.stream("GET", each, headers={"accept-encoding": "gzip"}) as answer:
-                sent += sum(len(part) for part in answer.iter_raw())
-        assert sent <= 60_000, f"{path} weighs {sent}"
-
-
 def test_compressed_and_plain_pages_are_kept_apart(kept: TestClient, database: Database) -> None:
     factories.edition(database, *(factories.record() for _ in range(9)))
     plain = kept.get(DAY, headers={"accept-encoding": "identity"})
