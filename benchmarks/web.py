@@ -267,7 +267,8 @@ def main() -> None:
         "papers": wanted.papers,
         "at_once": AT_ONCE,
         "workers": wanted.workers,
-        "load": os.getloadavg()[0],
+        "rounds": wanted.rounds,
+        "load_average": round(os.getloadavg()[0], 1),
     } | figures
     if not wanted.json:
         for name, value in row.items():
