@@ -5,7 +5,9 @@
 10,000 papers listed over thirty days (real ones where ../shared/data is present, over and over; else invented) in the
 archive's index, as the site holds it. Each preview asks for one to eight interests of the catalogue, and sometimes a
 query that is being typed; ``ours`` is the 99th percentile of what the site computes for it, from the queries' text to
-the papers with their marks, in milliseconds. ``peer`` is the same counts by a scan of the same papers with compiled
+the papers with their marks, in milliseconds, one after another as a site gets them, the first with nothing kept;
+``nothing_kept`` is the same where all that was kept is forgotten before each, as right after papers came in. Over HTTP
+and under load: ``benchmarks.web``. ``peer`` is the same counts by a scan of the same papers with compiled
 regular expressions. ``hostile`` is the slowest answer, in milliseconds, to each kind of bad input: refused, or run over
 all papers.
 """
@@ -20,12 +22,13 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
+from functools import lru_cache
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Final
 
 from service.matching import language, marking
-from service.matching.expression import terms
+from service.matching.expression import Expression, terms
 from service.matching.index import IndexedPaper, PaperIndex
 from service.matching.language import QueryError
 from service.matching.preview import Preview, Wanted, preview
@@ -98,17 +101,37 @@ def papers() -> Iterator[IndexedPaper]:
         )
 
 
-def asked(archive: Archive, texts: list[str], by_id: dict[int, IndexedPaper]) -> Preview:
-    """One preview, as the site makes it."""
-    wanted = [Wanted(text, language.parse(text)) for text in texts]
-    made = preview(archive, wanted, days=DAYS)
-    for example in made.examples:
-        paper = by_id[example.paper_id]
-        for position in example.by:
-            words = terms(wanted[position].expression)
-            marking.marked(paper.title, words, "title")
-            marking.marked(paper.abstract, words, "abstract")
-    return made
+@lru_cache(maxsize=1_000)
+def parsed(text: str) -> Expression:
+    """Topics are parsed once by the site, too."""
+    return language.parse(text)
+
+
+class Site:
+    """One preview after another, with what the site keeps between them."""
+
+    def __init__(self, index: PaperIndex, all_papers: list[IndexedPaper]) -> None:
+        self.archive = Fixed(index)
+        self._papers = {paper.id: paper for paper in all_papers}
+        self._read: dict[int, tuple[marking.Reading, marking.Reading]] = {}
+
+    def forget(self) -> None:
+        """As right after papers changed, all of them."""
+        self.archive._index.replace(())
+        self._read.clear()
+
+    def preview(self, texts: list[str], topics: frozenset[str]) -> Preview:
+        wanted = [Wanted(text, parsed(text) if text in topics else language.parse(text)) for text in texts]
+        made = preview(self.archive, wanted, days=DAYS)
+        for example in made.examples:
+            paper = self._papers[example.paper_id]
+            if paper.id not in self._read:
+                self._read[paper.id] = marking.read(paper.title), marking.read(paper.abstract)
+            title, abstract = self._read[paper.id]
+            words = list(dict.fromkeys(term for at in example.by for term in terms(wanted[at].expression)))
+            marking.pieces(paper.title, marking.found(title, marking.in_field(words, "title")))
+            marking.excerpt(paper.abstract, marking.found(abstract, marking.in_field(words, "abstract")), 220)
+        return made
 
 
 def scanned(texts: list[str], all_papers: list[IndexedPaper]) -> dict[date, int]:
@@ -143,23 +166,26 @@ def main() -> int:
     options = parser.parse_args()
     chance = random.Random(5)
     all_papers = list(papers())
-    by_id = {paper.id: paper for paper in all_papers}
     start = time.perf_counter()
-    archive = Fixed(PaperIndex.build(all_papers))
+    site = Site(PaperIndex.build(all_papers), all_papers)
     built = time.perf_counter() - start
     topics = [topic.query for group in catalogue.load().groups for topic in group.topics]
+    known = frozenset(topics)
     asks = [
         [*chance.sample(topics, chance.randint(1, 8)), *([chance.choice(TYPED)] if chance.random() < 0.5 else [])]
         for _ in range(options.rounds)
     ]
-    taken, peer = [], []
+    taken, peer, unkept = [], [], []
     for number, texts in enumerate(asks):
-        taken.append(milliseconds(lambda texts=texts: asked(archive, texts, by_id)))  # type: ignore[misc]
+        taken.append(milliseconds(lambda texts=texts: site.preview(texts, known)))  # type: ignore[misc]
         if number % max(1, options.rounds // PEER_ROUNDS) == 0:
             peer.append(milliseconds(lambda texts=texts: scanned(texts, all_papers)))  # type: ignore[misc]
+    for texts in asks[: max(2, options.rounds // 4)]:
+        site.forget()
+        unkept.append(milliseconds(lambda texts=texts: site.preview(texts, known)))  # type: ignore[misc]
     taken.sort()
     worst = {
-        kind: round(max(milliseconds(lambda text=text: hostile(archive, text)) for _ in range(5)), 2)  # type: ignore[misc]
+        kind: round(max(milliseconds(lambda text=text: hostile(site.archive, text)) for _ in range(5)), 2)  # type: ignore[misc]
         for kind, text in HOSTILE.items()
     }
     if not options.json:
@@ -173,6 +199,7 @@ def main() -> int:
         "peer": round(median(peer), 2),
         "ratio": round(median(peer) / p99, 1),
         "p50": round(median(taken), 2),
+        "nothing_kept": {"p50": round(median(unkept), 2), "p99": round(quantiles(unkept, n=100)[98], 2)},
         "papers": len(all_papers),
         "real_papers": REAL.exists(),
         "rounds": len(taken),

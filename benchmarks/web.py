@@ -3,9 +3,13 @@
     python -m benchmarks.web --json
 
 100,000 invented papers, copied in; the server as ``paperround web`` runs it; the load from a process of its own over
-kept connections, its own processor time told beside the figures. Search draws from 1,000 different queries, a few of
-them often, as people do; ``search_cold`` sends queries that were never asked before. The peer is the same day page made
-the plain way (FastAPI, SQLAlchemy, Jinja, no keeping), by the same server program, interleaved round by round.
+kept connections, its own processor time told beside the figures. ``search`` is the mix of a site where fifty ask at
+once: most ask what others ask. 3,000 requests a round are drawn from 1,000 queries, the n-th most popular 1/n as
+often as the first; ``distinct`` is the share of requests that are different queries, ``new`` of those that nobody
+asked in this run before. ``search_cold`` is the other end: every query was never asked before. ``preview`` posts the
+form of the subscribe page, as its script does while somebody chooses: one to eight topics of the catalogue and, every
+second time, a query of the same mix; nearly every form is another. The peer is the same day page made the plain way
+(FastAPI, SQLAlchemy, Jinja, no keeping), by the same server program, interleaved round by round.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import psutil
 
@@ -39,6 +43,7 @@ from service.database.engine import raw
 from service.papers.samples import SampleSource
 from service.readiness import open_ready
 from service.settings import Settings
+from service.subscribers import catalogue
 
 AT_ONCE = 50
 DAYS = 365
@@ -101,11 +106,16 @@ async def _ask(port: int, path: str) -> int:
 
 
 async def _one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> tuple[int, int]:
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n".encode())
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    status = int(head[9:12])
-    if b"content-length:" in head:
-        length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
+    """One request: a path to GET, or a path, a space and a form to POST."""
+    path, _, form = path.partition(" ")
+    method = "POST" if form else "GET"
+    more = f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(form)}\r\n" if form else ""
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n{more}\r\n"
+    writer.write((head + form).encode())
+    answer = (await reader.readuntil(b"\r\n\r\n")).lower()
+    status = int(answer[9:12])
+    if b"content-length:" in answer:
+        length = int(answer.split(b"content-length:")[1].split(b"\r\n")[0])
         await reader.readexactly(length)
         return status, length
     total = 0
@@ -171,6 +181,14 @@ def queries(count: int) -> list[str]:
     return [shapes[number % len(shapes)].format(*next(pairs)) for number in range(count)]
 
 
+def form(draw: random.Random, topics: list[str], typed: str) -> str:
+    """What the subscribe page's script posts."""
+    fields = [("topic", each) for each in draw.sample(topics, draw.randint(1, 8))]
+    if draw.random() < 0.5:
+        fields.append(("queries", typed))
+    return urlencode(fields)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -186,34 +204,45 @@ def measured(papers: int, rounds: int, workers: int, home: Path) -> dict[str, An
     weights = [1 / (rank + 1) for rank in range(len(asked))]
     colds = [f"/search?q={quote(f'{query} -x{n}')}" for n, query in enumerate(asked)]
     found: dict[str, list[dict[str, Any]]] = {}
+    topics = [topic.slug for group in catalogue.load().groups for topic in group.topics]
+    known: set[str] = set()
+    before: set[str] = set()
     with open_ready(Settings(home=home)) as database:
         load_papers(database, papers)
         url = database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
         peer = ["uvicorn", "--factory", "benchmarks.web_peer:app", "--port", str(beside), "--log-level", "error"]
         peer += ["--workers", str(workers)]
+        started = time.monotonic()
         with (
             served(["service.cli", "web"], home, port, "/search?q=robot", ours_env) as server,
             served(peer, home, beside, day, {"PEER_DATABASE": url}),
         ):
-            preview = asyncio.run(_ask(port, "/preview.json?query=robot")) == 200
+            up_seconds = time.monotonic() - started
             for number in range(rounds):
+                mix = draw.choices(asked, weights, k=3_000)
+                known |= before
+                before = set(mix)
+                forms = [form(draw, topics, draw.choices(asked, weights)[0]) for _ in range(1_000)]
                 plan: dict[str, tuple[int, list[str]]] = {
                     "day": (port, [day] * 4_000),
                     "peer_day": (beside, [day] * 400),
-                    "search": (port, [f"/search?q={quote(each)}" for each in draw.choices(asked, weights, k=3_000)]),
+                    "search": (port, [f"/search?q={quote(each)}" for each in mix]),
                     "search_cold": (port, colds[number * 200 : number * 200 + 200]),
                 }
-                if preview:
-                    chosen = draw.choices(asked, weights, k=1_000)
-                    plan["preview"] = (port, [f"/preview.json?query={quote(each)}" for each in chosen])
+                plan["preview"] = (port, [f"/preview {each}" for each in forms])
                 for name, (target, paths) in plan.items():
                     found.setdefault(name, []).append(loaded(target, paths))
+                found["search"][-1] |= {
+                    "distinct": round(len(before) / len(mix), 3),
+                    "new": round(len(before - known) / len(mix), 3),
+                }
+                found["preview"][-1]["distinct"] = round(len(set(forms)) / len(forms), 3)
             family = [server, *server.children(recursive=True)]
             memory = sum(each.memory_info().rss for each in family) // 2**20
     figures = {
         name: {key: statistics.median(each[key] for each in rows) for key in rows[0]} for name, rows in found.items()
     }
-    return figures | {"server_mib": memory}
+    return figures | {"server_mib": memory, "up_seconds": round(up_seconds, 1)}
 
 
 def main() -> None:
@@ -234,7 +263,13 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
     ours, beside = figures["day"]["p99"], figures["peer_day"]["p99"]
     row = {"bench": "web", "unit": "ms p99, day page", "ours": ours, "peer": beside, "ratio": round(beside / ours, 2)}
-    row |= {"papers": wanted.papers, "at_once": AT_ONCE, "workers": wanted.workers} | figures
+    row |= {
+        "papers": wanted.papers,
+        "at_once": AT_ONCE,
+        "workers": wanted.workers,
+        "rounds": wanted.rounds,
+        "load_average": round(os.getloadavg()[0], 1),
+    } | figures
     if not wanted.json:
         for name, value in row.items():
             print(f"{name:14} {value}")

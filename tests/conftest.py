@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +63,27 @@ def home() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="paperround-home-"))
     yield folder / "home"
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def redis_url(tmp_path: Path) -> Iterator[str]:
+    """A redis-server of the test's own."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is not on this machine")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = int(probe.getsockname()[1])
+    arguments = [program, "--port", str(port), "--dir", str(tmp_path), "--save", "", "--loglevel", "warning"]
+    child = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 10
+        with socket.socket() as probe:
+            while probe.connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
+                time.sleep(0.02)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        child.kill()
+        child.wait()
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ Text is normalised here, once, and stored as tokens with spaces between; the eng
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache, partial
 from typing import Final
 
 import numpy as np
@@ -28,6 +29,9 @@ TAG_SCORE: Final = 0.2
 """A category or source says little by itself."""
 _TIE_BREAKER: Final = 0.1
 _HEAP_BYTES: Final = 64_000_000
+_KEPT_LISTS: Final = 512
+"""What so many queries found of the last days is kept while the papers stay: the topics of the catalogue and what is
+typed just now, about 3 kB each, 12 bytes for each paper found."""
 _ID_BITS: Final = 40
 """Of the 63 bits by which papers are ordered in time; the day takes the rest."""
 
@@ -68,12 +72,52 @@ class Hits:
 class Listed:
     """What a query found since a day: parallel arrays, the last listed first, the best of a day first."""
 
-    paper_ids: NDArray[np.int64]
-    days: NDArray[np.int64]
-    """Proleptic ordinals of the days they are listed under."""
+    ages: NDArray[np.int64]
+    """Day and id in one number, as the index holds them."""
+    scores: NDArray[np.float32]
+
+    @property
+    def paper_ids(self) -> NDArray[np.int64]:
+        return self.ages & ((1 << _ID_BITS) - 1)
+
+    @property
+    def days(self) -> NDArray[np.int64]:
+        """Proleptic ordinals of the days they are listed under."""
+        return self.ages >> _ID_BITS
 
     def __len__(self) -> int:
-        return len(self.paper_ids)
+        return len(self.ages)
+
+    @classmethod
+    def of(cls, ages: NDArray[np.int64], scores: NDArray[np.float32]) -> Listed:
+        """The papers of these ages, in whatever order, put in theirs."""
+        order = np.lexsort((ages, -scores, -(ages >> _ID_BITS)))
+        return cls(ages[order], scores[order])
+
+    @classmethod
+    def any_of(cls, parts: Sequence[Listed], without: Sequence[Listed] = ()) -> Listed:
+        """What several queries found, each paper once with its scores added, as a query of all of them by OR would."""
+        if len(parts) == 1 and not without:
+            return parts[0]
+        ages, at = np.unique(np.concatenate([part.ages for part in parts]), return_inverse=True)
+        scores = np.bincount(at, np.concatenate([part.scores for part in parts]), len(ages)).astype(np.float32)
+        for part in without:
+            left = ~np.isin(ages, part.ages)
+            ages, scores = ages[left], scores[left]
+        return cls.of(ages, scores)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The papers as of one commit, and what was found among them lately."""
+
+    searcher: tantivy.Searcher
+    since: Callable[[Expression, date], Listed]
+    newest_day: date | None
+
+    @classmethod
+    def on(cls, searcher: tantivy.Searcher) -> _View:
+        return cls(searcher, lru_cache(maxsize=_KEPT_LISTS)(partial(_since, searcher)), _newest_day(searcher))
 
 
 def _schema() -> tantivy.Schema:
@@ -97,7 +141,7 @@ class PaperIndex:
         self._index = tantivy.Index(SCHEMA)
         spaces = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build()
         self._index.register_tokenizer("spaces", spaces)
-        self._searcher = self._index.searcher()
+        self._view = _View.on(self._index.searcher())
 
     @classmethod
     def build(cls, papers: Iterable[IndexedPaper]) -> PaperIndex:
@@ -126,10 +170,10 @@ class PaperIndex:
         writer.commit()
         writer.wait_merging_threads()
         self._index.reload()
-        self._searcher = self._index.searcher()
+        self._view = _View.on(self._index.searcher())
 
     def __len__(self) -> int:
-        return self._searcher.num_docs
+        return self._view.searcher.num_docs
 
     def search(self, expression: Expression) -> Hits:
         """Every paper that the expression matches."""
@@ -137,7 +181,7 @@ class PaperIndex:
 
     def newest(self, expression: Expression, limit: int, offset: int = 0) -> tuple[list[int], int]:
         """One page of the papers that match, the last listed first, and how many match in all."""
-        searcher = self._searcher
+        searcher = self._view.searcher
         # The engine sets memory aside for every rank up to the last one asked for.
         beyond = offset >= searcher.num_docs
         found = searcher.search(
@@ -151,35 +195,15 @@ class PaperIndex:
 
     def newest_day(self) -> date | None:
         """The last day that has papers; None for an empty index."""
-        searcher = self._searcher
-        found = searcher.search(tantivy.Query.all_query(), limit=1, order_by_field="age").hits
-        ages = searcher.fast_field_values("age", [address for _, address in found])
-        return date.fromordinal(int(ages[0] or 0) >> _ID_BITS) if ages else None
+        return self._view.newest_day
 
     def since(self, expression: Expression, day: date) -> Listed:
-        """Every paper listed on that day or later that the expression matches."""
-        searcher = self._searcher
-        recent = tantivy.Query.range_query(SCHEMA, "age", tantivy.FieldType.Integer, day.toordinal() << _ID_BITS)
-        clauses = [(Occur.Must, compiled(expression)), (Occur.Must, tantivy.Query.const_score_query(recent, 0.0))]
-        found = searcher.search(tantivy.Query.boolean_query(clauses), limit=max(searcher.num_docs, 1), count=False).hits
-        if not found:
-            return Listed(np.empty(0, np.int64), np.empty(0, np.int64))
-        ages = np.array(searcher.fast_field_values("age", [address for _, address in found]), np.int64)
-        ids, days = ages & ((1 << _ID_BITS) - 1), ages >> _ID_BITS
-        order = np.lexsort((ids, -np.array([score for score, _ in found], np.float32), -days))
-        return Listed(ids[order], days[order])
-
-    def among(self, expression: Expression, paper_ids: Iterable[int]) -> set[int]:
-        """Which of these few papers the expression matches."""
-        these = tantivy.Query.boolean_query(
-            [(Occur.Should, tantivy.Query.term_query(SCHEMA, "id", paper)) for paper in paper_ids]
-        )
-        clauses = [(Occur.Must, these), (Occur.Must, compiled(expression))]
-        return set(self.run(tantivy.Query.boolean_query(clauses)).paper_ids.tolist())
+        """Every paper listed on that day or later that the expression matches. Kept until papers change."""
+        return self._view.since(expression, day)
 
     def run(self, query: tantivy.Query) -> Hits:
         """As :meth:`search`, for a query compiled before."""
-        searcher = self._searcher
+        searcher = self._view.searcher
         found = searcher.search(query, limit=max(searcher.num_docs, 1), count=False).hits
         if not found:
             return Hits.none()
@@ -187,6 +211,22 @@ class PaperIndex:
         scores = np.array([score for score, _ in found], np.float32)
         order = np.lexsort((ids, -scores))
         return Hits(ids[order], scores[order])
+
+
+def _newest_day(searcher: tantivy.Searcher) -> date | None:
+    found = searcher.search(tantivy.Query.all_query(), limit=1, order_by_field="age").hits
+    ages = searcher.fast_field_values("age", [address for _, address in found])
+    return date.fromordinal(int(ages[0] or 0) >> _ID_BITS) if ages else None
+
+
+def _since(searcher: tantivy.Searcher, expression: Expression, day: date) -> Listed:
+    recent = tantivy.Query.range_query(SCHEMA, "age", tantivy.FieldType.Integer, day.toordinal() << _ID_BITS)
+    clauses = [(Occur.Must, compiled(expression)), (Occur.Must, tantivy.Query.const_score_query(recent, 0.0))]
+    found = searcher.search(tantivy.Query.boolean_query(clauses), limit=max(searcher.num_docs, 1), count=False).hits
+    if not found:
+        return Listed(np.empty(0, np.int64), np.empty(0, np.float32))
+    ages = np.array(searcher.fast_field_values("age", [address for _, address in found]), np.int64)
+    return Listed.of(ages, np.array([score for score, _ in found], np.float32))
 
 
 def compiled(expression: Expression) -> tantivy.Query:

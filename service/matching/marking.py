@@ -7,7 +7,8 @@ words written as one or as two, phrases, and beginnings of words.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -47,29 +48,35 @@ class Reading:
     """A text with its tokens and the place of each: read once, asked by many queries."""
 
     text: str
-    words: tuple[str, ...]
-    places: tuple[Place, ...]
-    at: Mapping[str, tuple[int, ...]]
-    """Where each distinct word stands: positions in ``words``."""
+    words: list[str]
+    starts: Sequence[int]
+    ends: Sequence[int]
+    vocabulary: frozenset[str]
+    """The distinct words."""
+
+    def place(self, first: int, last: int) -> Place:
+        """Of the words from one position to another, both with it."""
+        return Place(self.starts[first], self.ends[last])
 
 
 def read(text: str) -> Reading:
     """The tokens of a text, each with its place. Where a token cannot be placed more closely: the characters around."""
-    parts = [
-        (word, Place(chunk.start() + start, chunk.start() + end))
-        for chunk in _CHUNK.finditer(text[:MOST_READ])
-        for word, start, end in _placed(chunk[0])
-    ]
-    joined = _joined(parts)
-    at: dict[str, list[int]] = {}
-    for position, (word, _) in enumerate(joined):
-        at.setdefault(word, []).append(position)
-    return Reading(
-        text,
-        tuple(word for word, _ in joined),
-        tuple(place for _, place in joined),
-        {word: tuple(positions) for word, positions in at.items()},
-    )
+    words: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    for chunk in _CHUNK.finditer(text[:MOST_READ]):
+        offset = chunk.start()
+        for word, start, end in _placed(chunk[0]):
+            # Two tokens in one where the normaliser makes them one; what was joined is never a beginning itself.
+            if words and belongs(words[-1], word):
+                words[-1] += word
+                ends[-1] = offset + end
+            else:
+                words.append(word)
+                starts.append(offset + start)
+                ends.append(offset + end)
+    # Small, as readings are kept by the thousand.
+    return Reading(text, words, array("i", starts), array("i", ends), frozenset(words))
 
 
 def found(reading: Reading, terms: Iterable[Text]) -> list[Place]:
@@ -134,17 +141,26 @@ def in_field(terms: Iterable[Text], field: str) -> list[Text]:
 
 
 def _occurrences(reading: Reading, term: Text) -> Iterator[Place]:
-    words, places = reading.words, reading.places
     if term.prefix:
         start, whole = term.words[0], singular(term.words[0])
-        for word, positions in reading.at.items():
+        for word in reading.vocabulary:
             if word.startswith(start) or word == whole:
-                yield from (places[position] for position in positions)
+                yield from (reading.place(position, position) for position in _positions(reading, word))
         return
-    length = len(term.words)
-    for position in reading.at.get(term.words[0], ()):
-        if words[position : position + length] == term.words:
-            yield Place(places[position].start, places[position + length - 1].end)
+    if not reading.vocabulary.issuperset(term.words):
+        return
+    wanted = list(term.words)
+    for position in _positions(reading, wanted[0]):
+        if reading.words[position : position + len(wanted)] == wanted:
+            yield reading.place(position, position + len(wanted) - 1)
+
+
+def _positions(reading: Reading, word: str) -> Iterator[int]:
+    """Where a word of the vocabulary stands."""
+    position = -1
+    for _ in range(reading.words.count(word)):
+        position = reading.words.index(word, position + 1)
+        yield position
 
 
 @lru_cache(maxsize=65_536)
@@ -166,15 +182,3 @@ def _placed(chunk: str) -> tuple[tuple[str, int, int], ...]:
     if separate == whole or compounded(separate) == whole:
         return tuple(parts)
     return tuple((word, 0, len(chunk)) for word in whole)
-
-
-def _joined(parts: Iterable[tuple[str, Place]]) -> list[tuple[str, Place]]:
-    """Two tokens in one where the normaliser makes them one (:func:`~service.matching.normalise.compounded`)."""
-    made: list[tuple[str, Place]] = []
-    for word, place in parts:
-        # What was joined is never a beginning itself, so nothing is joined twice.
-        if made and belongs(made[-1][0], word):
-            made[-1] = (made[-1][0] + word, Place(made[-1][1].start, place.end))
-        else:
-            made.append((word, place))
-    return made

@@ -24,12 +24,15 @@ _ACCENT = re.compile(
 # Letters with a stroke do not come apart by themselves.
 _STROKED = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th"})
 # The plural of an acronym, told by its case: LMs, APIs, ReLUs, but not GPS.
-_ACRONYM_PLURAL = re.compile(r"(?<=[^\W_][A-Z])s(?![^\W_])")
+# Begins with its one letter, which the engine finds fast.
+_ACRONYM_PLURAL = re.compile(r"s(?<=[^\W_][A-Z]s)(?![^\W_])")
 _POSSESSIVE = re.compile(r"['’ʼ]s\b")
 _APOSTROPHE = re.compile(r"['’ʼ]")
 _LANGUAGE_NAME = re.compile(r"(?<![^\W_])([cf])(\+\+|#)")
 # Letters and digits; the vowel signs of India's scripts belong to their words.
 _WORD = re.compile("(?:[^\\W_]|[\u0900-\u0963\u0970-\u0dff])+")
+_PLAIN_WORD = re.compile("[a-z0-9]+")
+"""The same in folded ASCII, where it is several times as fast."""
 # Scripts written without spaces: one token a character, so that a phrase finds a word inside a run of text.
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0e7f]")
 _GREEK_LETTER = re.compile("[α-ω]")
@@ -89,7 +92,12 @@ _NEVER_JOINED = frozenset(("a", "and", "are", "as", "but", "for", "in", "is", "n
 
 def tokens(text: str) -> list[str]:
     """The tokens of ``text`` in order. Empty for text without letters or digits."""
-    return compounded([token for word in _WORD.findall(_folded(text)) for token in _split(word)])
+    folded = _folded(text)
+    if folded.isascii():
+        found = [*map(singular, _PLAIN_WORD.findall(folded))]
+    else:
+        found = [token for word in _WORD.findall(folded) for token in _split(word)]
+    return found if _OPENERS.isdisjoint(found) else compounded(found)
 
 
 def compounded(words: Sequence[str]) -> list[str]:
@@ -101,6 +109,8 @@ def compounded(words: Sequence[str]) -> list[str]:
     for place, word in enumerate(words):
         if after:
             after = False
+        elif word not in _OPENERS:
+            made.append(word)
         elif place + 1 < len(words) and belongs(word, words[place + 1]):
             made.append(word + words[place + 1])
             after = True
@@ -135,14 +145,20 @@ def prefix(text: str) -> str:
 def _folded(text: str) -> str:
     if "\\" in text:
         text = plain(text)
-    text = _ACRONYM_PLURAL.sub("", _INVISIBLE.sub("", text))
-    text = unicodedata.normalize("NFKC", text).casefold()
+    # Most texts are ASCII and hold none of these signs; each step is skipped where it would change nothing.
+    if text.isascii():
+        text = _ACRONYM_PLURAL.sub("", text).lower()
+    else:
+        text = _ACRONYM_PLURAL.sub("", _INVISIBLE.sub("", text))
+        text = unicodedata.normalize("NFKC", text).casefold()
     if not text.isascii():
         # Apart, the accents out, and together again: syllables of Korean came apart too.
         apart = unicodedata.normalize("NFKD", text.translate(_STROKED))
         text = unicodedata.normalize("NFKC", _ACCENT.sub("", apart)).casefold()
-    text = _POSSESSIVE.sub("", text)
-    text = _APOSTROPHE.sub("", text)
+    if _APOSTROPHE.search(text):
+        text = _APOSTROPHE.sub("", _POSSESSIVE.sub("", text))
+    if "+" not in text and "#" not in text:
+        return text
     return _LANGUAGE_NAME.sub(lambda found: found[1] + ("plusplus" if found[2] == "++" else "sharp"), text)
 
 

@@ -1,7 +1,7 @@
 """What would have come: the papers of the last days that a set of interests matches, before anything is saved.
 
-The archive's index answers, so that a preview, search and the digest mean the same by a query. One run of the engine
-finds and counts; a second, over the few papers shown, tells by which interests each came.
+The archive's index answers, so that a preview, search and the digest mean the same by a query. What each interest found
+is kept while the papers stay, so that ticking one topic more costs one query, and a topic somebody ticked before none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from service.matching.expression import And, Exact, Expression, Not, Or, authors
+from service.matching.expression import Exact, Expression, authors
+from service.matching.index import Listed
 from service.matching.search import Archive, Recent
 
 DAYS: Final = 30
@@ -74,19 +75,25 @@ def preview(archive: Archive, wanted: Sequence[Wanted], *, days: int = DAYS, sho
     followed = [each.expression for each in wanted if not each.muted]
     if recent is None or not followed:
         return Preview((), 0, (), ())
-    listed = recent.search(_together(followed, [each.expression for each in wanted if each.muted]))
-    first = recent.first.toordinal()
-    counts = np.bincount(listed.days - first, minlength=days)
-    few = listed.paper_ids[:shown].tolist()
-    by: dict[int, list[int]] = {paper: [] for paper in few}
-    for position, each in enumerate(wanted):
-        if few and not each.muted:
-            for paper in recent.index.among(each.expression, few):
-                by[paper].append(position)
+    found = [recent.search(each.expression) for each in wanted]
+    listed = Listed.any_of(
+        [part for part, each in zip(found, wanted, strict=True) if not each.muted],
+        without=[part for part, each in zip(found, wanted, strict=True) if each.muted],
+    )
+    counts = np.bincount(listed.days - recent.first.toordinal(), minlength=days)
+    few = listed.ages[:shown]
+    by: list[list[int]] = [[] for _ in few]
+    for position, (part, each) in enumerate(zip(found, wanted, strict=True)):
+        if not each.muted:
+            for place in np.flatnonzero(np.isin(few, part.ages)):
+                by[place].append(position)
     return Preview(
         days=tuple(DayCount(recent.first + timedelta(days=at), int(count)) for at, count in enumerate(counts)),
         total=len(listed),
-        examples=tuple(Example(paper, tuple(by[paper])) for paper in few),
+        examples=tuple(
+            Example(paper, tuple(positions))
+            for paper, positions in zip(listed.paper_ids[:shown].tolist(), by, strict=True)
+        ),
         names=tuple(_counted(archive, recent, name) for each in followed for name in authors(each)),
     )
 
@@ -101,8 +108,3 @@ def names(archive: Archive, expression: Expression) -> tuple[NameCount, ...]:
 def _counted(archive: Archive, recent: Recent, name: str) -> NameCount:
     person = Exact("author", name)
     return NameCount(name, len(recent.search(person)), archive.count(person))
-
-
-def _together(followed: Sequence[Expression], muted: Sequence[Expression]) -> Expression:
-    any_of = followed[0] if len(followed) == 1 else Or(tuple(followed))
-    return And((any_of, *(Not(each) for each in muted))) if muted else any_of

@@ -20,6 +20,7 @@ from service.matching import stock
 from service.matching.expression import Expression, Or, Text, is_common
 from service.matching.index import Listed, PaperIndex
 from service.matching.normalise import tokens
+from service.papers import stamp
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,8 @@ class Archive:
         self._seen: dict[int, datetime] = {}
         """Papers in the index, with the change they were taken at."""
         self._watermark = datetime(1970, 1, 1, tzinfo=UTC)
+        self._stamp: int | None = None
+        """Of the papers that are in the index."""
         self._looked_at = float("-inf")
         self._built = False
         self._lock = threading.Lock()
@@ -106,7 +109,8 @@ class Archive:
     def refresh(self) -> None:
         """Take in what has arrived, changed or gone, at most every few seconds. Reads ix_paper_updated_at.
 
-        The first call waits until the archive is there; later ones leave the work to the thread that is at it.
+        The first call waits until the archive is there; later ones leave the work to the thread that is at it, and
+        where the database is away they go by the papers there were.
         """
         if time.monotonic() - self._looked_at < _FRESH_SECONDS or not self._lock.acquire(blocking=not self._built):
             return
@@ -115,15 +119,34 @@ class Archive:
                 self._take_in()
                 self._looked_at = time.monotonic()
                 self._built = True
+        except SQLAlchemyError as error:
+            if not self._built:
+                raise
+            self._looked_at = time.monotonic()
+            log.warning("archive.database_away", error=type(error).__name__)
         finally:
             self._lock.release()
 
+    @property
+    def stamp(self) -> int | None:
+        """Of the papers it has taken in (service/papers/stamp.py); None before the first time."""
+        return self._stamp
+
+    def changed_at(self, paper_id: int) -> datetime | None:
+        """The change at which a paper was taken in; None for one that is not there."""
+        return self._seen.get(paper_id)
+
     def _take_in(self) -> None:
         with self._database.transaction() as session:
+            # Read first: what is committed after it makes another stamp, and is looked at again.
+            changed_by = stamp.read(session)
+            if changed_by == self._stamp:
+                return
             since = Paper.updated_at >= self._watermark - _OVERLAP if self._seen else Paper.id > 0
             changed = dict(session.execute(select(Paper.id, Paper.updated_at).where(since)).all())
+            gone, unseen = self._compared(session, changed)
+            changed |= unseen
             wanted = [paper for paper, changed_at in changed.items() if self._seen.get(paper) != changed_at]
-            gone = self._gone(session, changed)
             if wanted and not self._seen:
                 self._index = PaperIndex.build(stock.papers(session))
             elif wanted or gone:
@@ -132,10 +155,14 @@ class Archive:
         for paper in gone:
             del self._seen[paper]
         self._watermark = max(changed.values(), default=self._watermark)
+        self._stamp = changed_by
 
-    def _gone(self, session: Session, changed: Mapping[int, datetime]) -> set[int]:
-        """Papers in the index that are in the database no more. Their ids are read only where the numbers differ."""
+    def _compared(self, session: Session, changed: Mapping[int, datetime]) -> tuple[set[int], dict[int, datetime]]:
+        """Papers in the index that are in the database no more, and the other way round with their change: rows that
+        a long reading stamped with its beginning. Read only where the numbers differ."""
         count = session.scalars(select(func.count()).select_from(Paper)).one()
-        if count == len(self._seen.keys() | changed.keys()):
-            return set()
-        return self._seen.keys() - set(session.scalars(select(Paper.id)))
+        known = self._seen.keys() | changed.keys()
+        if count == len(known):
+            return set(), {}
+        there = dict(session.execute(select(Paper.id, Paper.updated_at)).all())
+        return self._seen.keys() - there.keys(), {paper: at for paper, at in there.items() if paper not in known}

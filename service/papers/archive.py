@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from service.database.tables import Edition, Paper, PaperAlias, PaperIdentifier, PaperVersion
@@ -63,6 +63,9 @@ class PaperView:
         return ""
 
 
+_SHOWN: Final = tuple(getattr(Paper, each.name) for each in fields(PaperView))
+
+
 @dataclass(frozen=True, slots=True)
 class DayCount:
     day: date
@@ -98,26 +101,28 @@ def by_ids(session: Session, ids: Iterable[int]) -> dict[int, PaperView]:
     The id of a paper that was merged leads to the paper that stands, whose view carries its own id.
     """
     wanted = set(ids)
-    found = {paper.id: view(paper) for paper in session.scalars(select(Paper).where(Paper.id.in_(wanted)))}
+    # As an array: one statement, prepared once, however many ids.
+    statement = select(*_SHOWN).where(Paper.id == func.any(list(wanted)))
+    found = {row.id: view(row) for row in session.execute(statement)}
     missing = wanted - found.keys()
     if missing:
-        statement = (
-            select(PaperAlias.id, Paper).join(Paper, Paper.id == PaperAlias.paper_id).where(PaperAlias.id.in_(missing))
-        )
-        found |= {old: view(paper) for old, paper in session.execute(statement)}
+        led = select(PaperAlias.id, PaperAlias.paper_id).where(PaperAlias.id == func.any(list(missing)))
+        leads = dict(session.execute(led).all())
+        survivors = by_ids(session, leads.values()) if leads else {}
+        found |= {old: survivors[paper] for old, paper in leads.items() if paper in survivors}
     return found
 
 
 def of_day(session: Session, day: date, limit: int = 1_000, offset: int = 0) -> list[PaperView]:
     """A day's papers: the featured first, by upvotes; then the rest as they came."""
     statement = (
-        select(Paper)
+        select(*_SHOWN)
         .where(Paper.listed_on == day)
         .order_by(Paper.featured_on.is_(None), func.coalesce(Paper.upvotes, 0).desc(), Paper.id)
         .limit(limit)
         .offset(offset)
     )
-    return [view(paper) for paper in session.scalars(statement)]
+    return [view(row) for row in session.execute(statement)]
 
 
 def days(session: Session, limit: int = 30, before: date | None = None) -> list[DayCount]:
@@ -198,8 +203,8 @@ def identifiers(session: Session, paper_id: int) -> list[Identifier]:
     return sorted(Identifier(each.scheme, each.value) for each in session.scalars(statement))
 
 
-def view(paper: Paper) -> PaperView:
-    """A row as a value that outlives its session."""
+def view(paper: Paper | Row[Any]) -> PaperView:
+    """A row as a value that outlives its session; of the table, or with the columns that are shown."""
     return PaperView(
         id=paper.id,
         title=paper.title,

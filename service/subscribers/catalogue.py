@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,7 +42,7 @@ class Group:
     topics: tuple[TopicEntry, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Catalogue:
     """Groups of topics in the order of the file, then the arXiv archives with their categories."""
 
@@ -53,7 +54,11 @@ class Catalogue:
         return tuple(topic for group in (*self.groups, *self.archives) for topic in group.topics)
 
     def find(self, slug: str) -> TopicEntry | None:
-        return next((topic for topic in self.topics() if topic.slug == slug), None)
+        return self._by_slug.get(slug)
+
+    @cached_property
+    def _by_slug(self) -> Mapping[str, TopicEntry]:
+        return {topic.slug: topic for topic in self.topics()}
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,8 @@
 """How often a stranger may ask: by network address, network and mail domain, and how soon after a form was shown.
 
-Counts live in this process's memory, or in Redis where that is the broker, shared by all web processes. They are a
-dam against floods; the rule that an address gets at most one confirmation a day is enforced from the tables.
+Counts live in this process's memory, or in Redis where that is the broker, shared by all web processes; while Redis is
+away each process counts for itself. They are a dam against floods; the rule that an address gets at most one
+confirmation a day is enforced from the tables.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ log = structlog.get_logger(__name__)
 
 _FORM_HOURS: Final = 24
 """A form open for longer is sent once more, too."""
+_AWAY_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +41,18 @@ class Verdict:
 
 
 class Limits:
-    """The limits of one installation. Where Redis does not answer, everything is allowed: the site stays open."""
+    """The limits of one installation. Where Redis does not answer, this process counts what it sees itself."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         shared = settings.broker_url is not None and settings.broker_url.startswith(("redis://", "rediss://"))
+        self._own = SlidingWindowCounterRateLimiter(storage_from_string("memory://"))
+        self._shared: SlidingWindowCounterRateLimiter | None = None
+        self._away_until = float("-inf")
         if shared:
             options = {"socket_timeout": 1, "socket_connect_timeout": 1}
             storage = storage_from_string(str(settings.broker_url), wrap_exceptions=True, **options)
-        else:
-            storage = storage_from_string("memory://")
-        self._counter = SlidingWindowCounterRateLimiter(storage)
+            self._shared = SlidingWindowCounterRateLimiter(storage)
         self._api = RateLimitItemPerMinute(settings.api_requests_per_minute)
         self._form = TimestampSigner(settings.signing_key, salt="paperround form")
         if settings.block_disposable:
@@ -91,17 +94,28 @@ class Limits:
         return time.time() - shown_at.timestamp() < math.floor(least)
 
     def throw_away(self, domain: str) -> bool:
-        """Whether the domain is known to give out throw-away addresses, where the operator minds."""
-        return self._settings.block_disposable and domain in _throw_away()
+        """Whether the domain, or one it belongs to, is known to give out throw-away addresses, where the operator
+        minds. Many such services take mail at any name below their own."""
+        if not self._settings.block_disposable:
+            return False
+        labels = domain.split(".")
+        return any(".".join(labels[first:]) in _throw_away() for first in range(len(labels) - 1))
 
     def _hit(self, item: RateLimitItem, kind: str, key: str) -> Verdict:
-        try:
-            allowed = self._counter.hit(item, kind, key)
-            window = self._counter.get_window_stats(item, kind, key)
-        except StorageError as error:
-            log.warning("limits.away", error=type(error.storage_error).__name__)
-            return Verdict(True, item.amount, 0)
-        return Verdict(allowed, window.remaining, max(1, math.ceil(window.reset_time - time.time())))
+        if self._shared is not None and time.monotonic() >= self._away_until:
+            try:
+                return _counted(self._shared, item, kind, key)
+            except StorageError as error:
+                # Not asked again at once: each try may take as long as the network lets it.
+                self._away_until = time.monotonic() + _AWAY_SECONDS
+                log.warning("limits.away", error=type(error.storage_error).__name__)
+        return _counted(self._own, item, kind, key)
+
+
+def _counted(counter: SlidingWindowCounterRateLimiter, item: RateLimitItem, kind: str, key: str) -> Verdict:
+    allowed = counter.hit(item, kind, key)
+    window = counter.get_window_stats(item, kind, key)
+    return Verdict(allowed, window.remaining, max(1, math.ceil(window.reset_time - time.time())))
 
 
 def network(address: str | None, *, whole_ipv4: bool = False) -> str | None:

@@ -58,13 +58,12 @@ def routes(site: Site) -> APIRouter:
                     raise HTTPException(404)
                 return RedirectResponse(f"/papers/{survivor}", status_code=301)
             identifiers = archive.identifiers(session, paper_id)
-            alike = site.archive.similar(paper_id, paper.title, limit=_ALIKE)
-            papers = archive.by_ids(session, alike)
+        alike = site.archive.similar(paper_id, paper.title, limit=_ALIKE)
         values: dict[str, object] = {
             "paper": paper,
             "identifiers": [name for name in identifiers if name.scheme != TITLE],
             "links": _links(paper, identifiers),
-            "similar": [papers[each] for each in alike if each in papers],
+            "similar": site.cards.of(alike).values(),
             "here": "papers",
         }
         return site.page("paper.html", values)
@@ -135,10 +134,8 @@ def _day(site: Site, day: date, page: int, *, welcome: bool) -> HTMLResponse:
 
 def _found(site: Site, expression: language.Expression, page: int) -> dict[str, object]:
     found = site.archive.search(expression, limit=_FOUND_PAGE, offset=(page - 1) * _FOUND_PAGE)
-    with site.database.transaction() as session:
-        papers = archive.by_ids(session, found.paper_ids)
     return {
-        "papers": [papers[each] for each in found.paper_ids if each in papers],
+        "cards": site.cards.of(found.paper_ids).values(),
         "total": found.total,
         "page": page,
         "pages": -(-found.total // _FOUND_PAGE),

@@ -8,16 +8,17 @@ from datetime import date
 from functools import lru_cache
 from typing import Annotated, Final
 
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse
 
+from service import translation
+from service.digests.evidence import Readings
 from service.matching import language, marking, preview
 from service.matching.expression import Expression, Text, terms
 from service.matching.language import QueryError
 from service.matching.marking import Piece
 from service.matching.preview import DayCount, NameCount, Wanted
-from service.papers import archive
 from service.papers.archive import PaperView
 from service.subscribers import interests
 from service.translation import gettext as _
@@ -43,6 +44,9 @@ class ExampleView:
 @dataclass(frozen=True, slots=True)
 class DayBar:
     day: date
+    iso: str
+    named: str
+    """The day in words."""
     papers: int
     share: int
     """Of the fullest day, in hundredths: the height of its bar."""
@@ -70,7 +74,7 @@ def routes(site: Site) -> APIRouter:
     async def fragment(request: Request) -> HTMLResponse:
         """A piece of a page. Posted, so that what is typed stands in no address; changes nothing."""
         form = forms.read(await request.form(max_fields=400), site.settings)
-        return await run_in_threadpool(lambda: site.page("preview.html", {"preview": view(site, form)}))
+        return await to_thread.run_sync(_fragment, site, form, limiter=site.previews_at_once)
 
     @router.get("/preview.json")
     def as_json(
@@ -97,13 +101,16 @@ def routes(site: Site) -> APIRouter:
     return router
 
 
+def _fragment(site: Site, form: InterestForm) -> HTMLResponse:
+    return site.page("preview.html", {"preview": view(site, form)})
+
+
 def view(site: Site, form: InterestForm) -> PreviewView:
     """The preview of what a form asks for. What is not understood is told, the rest is shown."""
     wanted, errors = _wanted(site, form)
     topics = len([slug for slug in form.topics if site.catalogue.find(slug)])
     made = preview.preview(site.archive, wanted)
-    with site.database.transaction() as session:
-        papers = archive.by_ids(session, [example.paper_id for example in made.examples])
+    papers = site.readings.of([example.paper_id for example in made.examples])
     examples = [
         _example(papers[example.paper_id], [wanted[position] for position in example.by])
         for example in made.examples
@@ -163,12 +170,14 @@ def _topic(query: str) -> Expression:
     return language.parse(query)
 
 
-def _example(paper: PaperView, by: Sequence[Wanted]) -> ExampleView:
-    words = [term for each in by for term in terms(each.expression)]
+def _example(paper: Readings, by: Sequence[Wanted]) -> ExampleView:
+    words = list(dict.fromkeys(term for each in by for term in terms(each.expression)))
+    in_title = marking.found(paper.title, marking.in_field(words, "title"))
+    in_abstract = marking.found(paper.abstract, marking.in_field(words, "abstract"))
     return ExampleView(
-        paper=paper,
-        title=marking.marked(paper.title, words, "title"),
-        excerpt=excerpt(paper.abstract, words),
+        paper=paper.paper,
+        title=marking.pieces(paper.title.text, in_title),
+        excerpt=marking.excerpt(paper.abstract.text, in_abstract, _EXCERPT),
         reasons=[each.label for each in by][:_NAMED],
     )
 
@@ -181,4 +190,14 @@ def excerpt(abstract: str, words: Sequence[Text]) -> list[Piece]:
 
 def _bars(days: Sequence[DayCount]) -> list[DayBar]:
     most = max((each.papers for each in days), default=0)
-    return [DayBar(each.day, each.papers, each.papers * 100 // most if most else 0) for each in days]
+    language = translation.current().tag
+    return [
+        DayBar(each.day, *_named(each.day, language), each.papers, each.papers * 100 // most if most else 0)
+        for each in days
+    ]
+
+
+@lru_cache(maxsize=1_000)
+def _named(day: date, _language: str) -> tuple[str, str]:
+    """Thirty in each preview, and the same thirty in all of them of one language: the one being spoken."""
+    return day.isoformat(), translation.day(day, "short")

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from anyio import CapacityLimiter
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 import service
 from service import translation
 from service.database import Database
+from service.digests import evidence
+from service.matching.marking import Piece
 from service.matching.search import Archive
 from service.settings import Settings
 from service.subscribers import catalogue, consent
@@ -25,10 +29,18 @@ from service.subscribers.tokens import Links
 from service.translation import gettext as _
 from service.web import speaking
 from service.web.address import CURRENT
+from service.web.kept import Kept
 from service.web.limits import Limits
 
 FOLDER: Final = Path(service.__file__).parent.parent / "templates" / "web"
 STATIC: Final = FOLDER / "static"
+_BESIDE_A_CARD: Final = 400
+_BESIDE_READINGS: Final = 4_000
+"""Bytes that one takes beside its text, and a reading ten for each of its abstract's characters, about."""
+_PREVIEWS_AT_ONCE: Final = 2
+_MARK: Final = Markup("<mark>{}</mark>")
+_CARD_LEVEL: Final = 3
+"""Of the heading of a card in a list that is kept by cards."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,34 @@ class Site:
     @cached_property
     def archive(self) -> Archive:
         return Archive(self.database)
+
+    @cached_property
+    def cards(self) -> Kept[Markup]:
+        """Papers as lists show them, below a heading of the list's own."""
+        card = self._templates.get_template("macros.html").module.paper_card  # type: ignore[attr-defined]  # a macro
+        return Kept(
+            self.database,
+            self.archive,
+            lambda paper: Markup(card(paper, _CARD_LEVEL)),  # noqa: S704 (a template's)
+            room=self.settings.page_cache_mib * 2**20 // 4,
+            weight=lambda made: len(made) + _BESIDE_A_CARD,
+        )
+
+    @cached_property
+    def readings(self) -> Kept[evidence.Readings]:
+        """Papers with the words of their texts found, to be marked by any query."""
+        return Kept(
+            self.database,
+            self.archive,
+            evidence.read,
+            room=self.settings.page_cache_mib * 2**20 // 4,
+            weight=lambda made: _BESIDE_READINGS + 10 * len(made.paper.abstract),
+        )
+
+    @cached_property
+    def previews_at_once(self) -> CapacityLimiter:
+        """Turns of those who want a preview. More at once would finish no sooner, and hold up everybody else."""
+        return CapacityLimiter(_PREVIEWS_AT_ONCE)
 
     @cached_property
     def links(self) -> Links:
@@ -73,11 +113,14 @@ class Site:
             extensions=["jinja2.ext.i18n"],
             trim_blocks=True,
             lstrip_blocks=True,
+            # They are part of the program: a new version is a new process.
+            auto_reload=False,
         )
         translation.install(environment)
         environment.globals["languages_offered"] = speaking.offered
         environment.globals["all_languages"] = translation.LANGUAGES
         environment.globals["asset"] = asset
+        environment.globals["marked"] = marked
         environment.globals["mailbox_here"] = self.has_mailbox
         environment.globals["postal_address"] = self.settings.postal_address
         environment.globals["here"] = ""
@@ -116,6 +159,12 @@ def _address(host: str | None) -> str | None:
     return host if host and all(character in "0123456789abcdefABCDEF.:" for character in host) else None
 
 
+def marked(pieces: Iterable[Piece]) -> Markup:
+    """A text with what matched in ``mark`` elements."""
+    return Markup("").join(_MARK.format(each.text) if each.marked else each.text for each in pieces)
+
+
+@cache
 def asset(name: str) -> str:
     """A static file's URL with a piece of its hash: it may be kept for ever, and a changed one is fetched anew."""
     digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:10]

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -22,26 +17,6 @@ from service.delivery.throttle import DomainRates, Limit, LocalCounts, Rate, Rat
 from service.settings import Settings, SettingsError
 
 LIMIT = Limit("relay:a", Rate(10, 3600))
-
-
-@pytest.fixture
-def redis_url(tmp_path: Path) -> Iterator[str]:
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not on this machine")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
-    arguments = [program, "--port", str(port), "--dir", str(tmp_path), "--save", "", "--loglevel", "warning"]
-    child = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 10
-        with socket.socket() as probe:
-            while probe.connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
-                time.sleep(0.02)
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        child.kill()
-        child.wait()
 
 
 @pytest.mark.parametrize(

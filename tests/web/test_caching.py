@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Iterator
-from datetime import timedelta
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
 from lxml import etree, html
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
 
 from service.database import Database
+from service.papers import archive, ingest
+from service.papers.archive import PaperView
 from service.settings import Settings
 from service.subscribers import catalogue
 from service.web.app import create_app
+from service.web.site import Site
 from tests import factories
 
 DAY = f"/day/{factories.TODAY}"
@@ -53,16 +61,13 @@ def test_a_page_is_made_once_for_all_who_wait_and_then_served_from_memory(
     factories.edition(database, factories.record("A Paper"))
     catalogue.sync(database)
     made: list[str] = []
-    page = "service.web.site.Site.page"
-    from service.web.site import Site
-
     original = Site.page
 
     def counted(self: Site, template: str, *args: object, **more: object) -> object:
         made.append(template)
         return original(self, template, *args, **more)  # type: ignore[arg-type]  # passed through
 
-    monkeypatch.setattr(page, counted)
+    monkeypatch.setattr(Site, "page", counted)
     app = create_app(settings.model_copy(update={"page_seconds": 30}), database)
 
     async def crowd() -> list[httpx.Response]:
@@ -77,6 +82,105 @@ def test_a_page_is_made_once_for_all_who_wait_and_then_served_from_memory(
     assert made == ["day.html"]
 
 
+def test_what_is_kept_is_served_while_the_database_is_away_and_the_rest_says_so(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factories.edition(database, factories.record("Walking Robots"))
+    catalogue.sync(database)
+    app = create_app(settings, database)
+    with TestClient(app, base_url="https://papers.example") as client:
+        before = {path: client.get(path) for path in ("/", DAY, "/search?q=robots")}
+        with monkeypatch.context() as away:
+            away.setattr(database, "engine", create_engine("postgresql+psycopg://127.0.0.1:9/nowhere"))
+            away.setattr("service.matching.search._FRESH_SECONDS", 0.0)
+            for path, page in before.items():
+                assert client.get(path).content == page.content, path
+            unchanged = client.get(DAY, headers={"if-none-match": before[DAY].headers["etag"]})
+            assert unchanged.status_code == 304
+            another = client.get("/search?q=walking")
+            assert another.status_code == 200, "the index and the paper's card are in memory"
+            assert "Walking Robots" in another.text
+            assert client.get("/days").status_code == 503
+        factories.edition(database, factories.record("Swimming Robots"))
+        assert "Swimming Robots" in client.get(DAY).text
+        assert client.get("/days").status_code == 200
+
+
+def test_a_site_that_starts_while_the_database_is_away_says_so(settings: Settings) -> None:
+    nowhere = Database("postgresql://127.0.0.1:9/nowhere")
+    with TestClient(create_app(settings, nowhere), base_url="https://papers.example") as client:
+        assert client.get(DAY).status_code == 503
+
+
+def test_the_page_of_a_moment_ago_is_served_while_the_next_is_being_made(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factories.edition(database, factories.record("First Paper"))
+    catalogue.sync(database)
+    app = create_app(settings.model_copy(update={"page_seconds": 0.001}), database)
+    made, go_on = threading.Event(), threading.Event()
+    original = Site.page
+
+    def slow(self: Site, *args: Any, **more: Any) -> Any:
+        made.set()
+        assert go_on.wait(20)
+        return original(self, *args, **more)
+
+    async def crowd() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="https://papers.example") as client:
+            await client.get(DAY)
+            monkeypatch.setattr(Site, "page", slow)
+            factories.edition(database, factories.record("Second Paper"))
+            first = asyncio.create_task(client.get(DAY))
+            await asyncio.to_thread(made.wait, 20)
+            meanwhile = [await client.get(DAY) for _ in range(3)]
+            go_on.set()
+            return [*meanwhile, await first, await client.get(DAY)]
+
+    *meanwhile, first, later = asyncio.run(crowd())
+    assert all("Second Paper" not in page.text for page in meanwhile)
+    assert "Second Paper" in first.text
+    assert later.content == first.content
+
+
+def test_searches_are_made_once_and_share_the_cards_of_their_papers(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factories.edition(database, *(factories.record(f"Walking Robots {n}") for n in range(3)))
+    catalogue.sync(database)
+    app = create_app(settings.model_copy(update={"page_seconds": 30}), database)
+    read: list[int] = []
+    original = archive.by_ids
+
+    def counted(session: Session, ids: Iterable[int]) -> dict[int, PaperView]:
+        read.extend(ids)
+        return original(session, ids)
+
+    monkeypatch.setattr(archive, "by_ids", counted)
+
+    async def crowd() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="https://papers.example") as client:
+            same = await asyncio.gather(*(client.get("/search?q=robots") for _ in range(20)))
+            return [*same, await client.get("/search?q=walking")]
+
+    *same, other = asyncio.run(crowd())
+    assert len({page.content for page in same}) == 1
+    assert sorted(read) == [1, 2, 3]
+    assert other.text.count("Walking Robots") == 3
+
+
+def test_a_card_is_made_anew_when_its_paper_changes(kept: TestClient, database: Database) -> None:
+    record = factories.record("Walking Robots")
+    factories.edition(database, record)
+    assert "In short" not in kept.get("/search?q=robots").text
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    ingest.ingest(database, factories.Listed(replace(record, tldr="They walk.")), factories.TODAY, now=later)
+    kept.app.state.site.archive._looked_at = 0.0  # type: ignore[attr-defined]  # as if some seconds had gone by
+    assert "They walk." in kept.get("/search?q=robots").text
+
+
 @pytest.mark.parametrize("path", ["/subscribe", "/nowhere", "/token/x", "/feeds/mine/x.atom", "/api/v1/preferences"])
 def test_forms_errors_and_secret_pages_are_not_kept(kept: TestClient, path: str) -> None:
     assert "etag" not in kept.get(path).headers
@@ -88,17 +192,6 @@ def test_a_head_is_the_get_without_its_body(kept: TestClient, database: Database
     assert head.status_code == 200
     assert head.content == b""
     assert head.headers["etag"] == get.headers["etag"]
-
-
-def test_a_full_day_with_style_and_script_weighs_at_most_60_kilobytes(kept: TestClient, database: Database) -> None:
-    words = " ".join(f"word{number % 700}" for number in range(220))
-    factories.edition(database, *(factories.record(f"Paper {n} {words[:60]}", abstract=words) for n in range(60)))
-    for path in (DAY, "/", "/subscribe", "/topics"):
-        sent = 0
-        for each in (path, "/static/style.css", "/static/site.js", "/static/icon.svg"):
-            with kept.stream("GET", each, headers={"accept-encoding": "gzip"}) as answer:
-                sent += sum(len(part) for part in answer.iter_raw())
-        assert sent <= 60_000, f"{path} weighs {sent}"
 
 
 def test_compressed_and_plain_pages_are_kept_apart(kept: TestClient, database: Database) -> None:

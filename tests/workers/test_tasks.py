@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,20 +25,6 @@ from service.subscribers.consent import Visit
 from tests import factories
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
-
-
-@pytest.fixture
-def redis_url(tmp_path: Path) -> Iterator[str]:
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not on this machine")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    arguments = ["--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(tmp_path), "--bind", "127.0.0.1"]
-    with subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL) as process:
-        yield f"redis://127.0.0.1:{port}/0"
-        process.terminate()
 
 
 @pytest.fixture(params=["files", pytest.param("redis", marks=pytest.mark.redis)])

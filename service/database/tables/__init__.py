@@ -26,6 +26,7 @@ from service.database.tables.papers import (
     Paper,
     PaperAlias,
     PaperIdentifier,
+    PaperStamp,
     PaperVersion,
     Sighting,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "Paper",
     "PaperAlias",
     "PaperIdentifier",
+    "PaperStamp",
     "PaperVersion",
     "Query",
     "Reader",

@@ -75,6 +75,17 @@ class Paper(Base):
     )
 
 
+class PaperStamp(Base):
+    """The transaction that changed papers last: one row, written by triggers (service/papers/stamp.py)."""
+
+    __tablename__ = "paper_stamp"
+
+    one: Mapped[bool] = mapped_column(primary_key=True, server_default="true")
+    changed_by: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (CheckConstraint("one", name="one"),)
+
+
 class PaperIdentifier(Base):
     """A name a source has for a paper: scheme ``arxiv`` (no version), ``doi`` (lower case), or a source's own."""
 
