@@ -29,7 +29,8 @@ GRANT USAGE ON SCHEMA public TO paperround_web, paperround_worker;
 -- ---- both: the schema's version; records that nobody changes ----------------------------------------------------------
 
 GRANT SELECT ON alembic_version TO paperround_web, paperround_worker;
-GRANT SELECT, INSERT ON edition TO paperround_worker;
+-- Matching locks the row of its edition, which needs the right to a column; a trigger refuses every change.
+GRANT SELECT, INSERT, UPDATE (id) ON edition TO paperround_worker;
 GRANT SELECT ON edition TO paperround_web;
 GRANT SELECT, INSERT ON return_event TO paperround_web, paperround_worker;
 GRANT SELECT, INSERT ON consent_event TO paperround_worker;
