@@ -99,7 +99,8 @@ def timestamps(microseconds: Ints) -> NDArray[Any]:
 def copy(connection: psycopg.Connection[Any], statement: str, rows: bytes) -> None:
     """Run a ``COPY … FROM STDIN (FORMAT binary)`` with rows of :func:`fixed` or :func:`ragged`."""
     with connection.cursor() as cursor, cursor.copy(statement) as into:
-        into.write(_HEADER + rows + _TRAILER)
+        for part in (_HEADER, rows, _TRAILER):
+            into.write(part)
 
 
 def fixed(columns: Sequence[NDArray[Any]]) -> bytes:
