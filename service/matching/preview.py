@@ -23,9 +23,9 @@ COMMON_NAME: Final = 4
 """Papers of the last thirty days under one full name: hardly anybody writes so many, so it is likely several people."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Wanted:
-    """An interest to be tried."""
+    """An interest to be tried. Compared by identity: whoever keeps these keeps what was made by them."""
 
     label: str
     expression: Expression
@@ -79,13 +79,14 @@ def preview(archive: Archive, wanted: Sequence[Wanted], *, days: int = DAYS, sho
     listed = Listed.any_of(
         [part for part, each in zip(found, wanted, strict=True) if not each.muted],
         without=[part for part, each in zip(found, wanted, strict=True) if each.muted],
+        first=shown,
     )
     counts = np.bincount(listed.days - recent.first.toordinal(), minlength=days)
     few = listed.ages[:shown]
     by: list[list[int]] = [[] for _ in few]
     for position, (part, each) in enumerate(zip(found, wanted, strict=True)):
         if not each.muted:
-            for place in np.flatnonzero(np.isin(few, part.ages)):
+            for place in np.flatnonzero(part.holds(few)):
                 by[place].append(position)
     return Preview(
         days=tuple(DayCount(recent.first + timedelta(days=at), int(count)) for at, count in enumerate(counts)),
