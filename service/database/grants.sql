@@ -40,7 +40,7 @@ GRANT SELECT, INSERT ON consent_event TO paperround_web, paperround_worker;
 
 GRANT SELECT ON coverage, digest, ingest, match, paper, paper_alias, paper_identifier, paper_stamp, paper_version, sighting, task_run,
     topic TO paperround_web;
-GRANT SELECT, INSERT, UPDATE, DELETE ON access_token, feed_key, feedback, interest TO paperround_web;
+GRANT SELECT, INSERT, UPDATE, DELETE ON access_token, feed_key, feedback, interest, mark TO paperround_web;
 GRANT SELECT, INSERT ON query TO paperround_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, letter, reader, used_link TO paperround_web;
 -- It puts mail in and cancels it, but cannot take a lease or call something sent back. Who deletes their account takes
@@ -53,7 +53,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON suppression TO paperround_web;
 -- ---- the workers -------------------------------------------------------------------------------------------------------
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, carried_over, coverage, delivery, digest, feedback, fetch_host, fetched_body,
-    ingest, ingest_problem, interest, letter, match, paper, paper_alias, paper_identifier, paper_stamp, paper_version, query, reader, reader_import,
+    ingest, ingest_problem, interest, letter, mark, match, paper, paper_alias, paper_identifier, paper_stamp, paper_version, query, reader, reader_import,
     sending_pause, sighting, suppression, task_run, topic, used_link TO paperround_worker;
 -- Numbers are drawn ahead where rows are copied in by the thousand.
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO paperround_worker;

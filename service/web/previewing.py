@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from typing import Annotated, Final
+from urllib.parse import parse_qsl
 
 from anyio import to_thread
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from markupsafe import Markup, escape
 
@@ -23,10 +24,11 @@ from service.subscribers import interests
 from service.translation import gettext as _
 from service.translation import ngettext, number
 from service.web import examples as shown
-from service.web import forms
 from service.web.examples import ExampleView
 from service.web.forms import InterestForm
 from service.web.site import Site
+
+_MOST_FIELDS: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,13 @@ class PreviewView:
 def routes(site: Site) -> APIRouter:
     router = APIRouter(default_response_class=HTMLResponse)
 
-    @router.post("/preview")
     async def fragment(request: Request) -> HTMLResponse:
         """A piece of a page. Posted, so that what is typed stands in no address; changes nothing."""
-        form = forms.read(await request.form(max_fields=400), site.settings)
+        form = await _asked(request)
         return await to_thread.run_sync(_fragment, site, form, limiter=site.previews_at_once)
+
+    # Asked for at every keystroke, and it takes no parameters: a plain route of Starlette does.
+    router.add_route("/preview", fragment, methods=["POST"])
 
     @router.get("/preview.json")
     def as_json(
@@ -78,6 +82,24 @@ def routes(site: Site) -> APIRouter:
         )
 
     return router
+
+
+async def _asked(request: Request) -> InterestForm:
+    """What is looked for, of a form that says nothing else."""
+    try:
+        body = (await request.body()).decode()
+        fields = parse_qsl(body, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        raise HTTPException(400) from None
+    texts: dict[str, list[str]] = {"topic": [], "queries": [], "muted": []}
+    for name, value in fields:
+        if name in texts:
+            texts[name].append(value.replace("\x00", ""))
+    return InterestForm(
+        topics=tuple(dict.fromkeys(texts["topic"])),
+        queries="\n".join(texts["queries"]),
+        muted="\n".join(texts["muted"]),
+    )
 
 
 def _fragment(site: Site, form: InterestForm) -> HTMLResponse:
