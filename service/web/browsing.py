@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from calendar import monthrange
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Final
 
 from fastapi import APIRouter, HTTPException, Path, Query
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse
 
 from service import translation
 from service.papers import announced, archive, periods
@@ -44,8 +44,8 @@ def routes(site: Site) -> APIRouter:
     router = APIRouter(default_response_class=HTMLResponse)
 
     @router.get("/week")
-    def newest_week() -> Response:
-        return _to_newest(site, week)
+    def newest_week(page: PageNumber = 1) -> HTMLResponse:
+        return _period(site, week(_newest(site)), "week", page, missing=200)
 
     @router.get("/week/{name}")
     def week_page(name: Annotated[str, Path(pattern=r"^\d{4}-W\d{2}$")], page: PageNumber = 1) -> HTMLResponse:
@@ -56,8 +56,8 @@ def routes(site: Site) -> APIRouter:
         return _period(site, week(first), "week", page)
 
     @router.get("/month")
-    def newest_month() -> Response:
-        return _to_newest(site, month)
+    def newest_month(page: PageNumber = 1) -> HTMLResponse:
+        return _period(site, month(_newest(site)), "month", page, missing=200)
 
     @router.get("/month/{name}")
     def month_page(name: Annotated[str, Path(pattern=r"^\d{4}-\d{2}$")], page: PageNumber = 1) -> HTMLResponse:
@@ -130,15 +130,14 @@ def month(day: date) -> Period:
     return Period(f"/month/{day:%Y-%m}", translation.day(first, "month"), first, last)
 
 
-def _to_newest(site: Site, around: Callable[[date], Period]) -> Response:
+def _newest(site: Site) -> date:
+    """The last day that has papers; today where none has."""
     with site.database.transaction() as session:
-        newest = periods.newest_day(session)
-    if newest is None:
-        raise HTTPException(404)
-    return RedirectResponse(around(newest).path, status_code=302, headers={"Cache-Control": "no-cache"})
+        return periods.newest_day(session) or datetime.now(UTC).date()
 
 
-def _period(site: Site, period: Period, kind: str, page: int) -> HTMLResponse:
+def _period(site: Site, period: Period, kind: str, page: int, *, missing: int = 404) -> HTMLResponse:
+    """``missing``: the status where nothing was listed. What the site itself links to is there, if only to say so."""
     around = week if kind == "week" else month
     with site.database.transaction() as session:
         total = periods.count_of_days(session, period.first, period.last)
@@ -155,6 +154,7 @@ def _period(site: Site, period: Period, kind: str, page: int) -> HTMLResponse:
         total=total,
         older=_neighbour(around(older)) if older else None,
         newer=_neighbour(around(newer)) if newer else None,
+        missing=missing,
     )
 
 
@@ -178,6 +178,7 @@ def _shown(
     total: int = 0,
     older: Neighbour | None = None,
     newer: Neighbour | None = None,
+    missing: int = 200,
 ) -> HTMLResponse:
     values = {
         "view": kind,
@@ -191,4 +192,4 @@ def _shown(
         "newer": newer,
         "here": "papers",
     }
-    return site.page("period.html", values, status=200 if papers or kind == "trending" else 404)
+    return site.page("period.html", values, status=200 if papers else missing)

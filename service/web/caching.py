@@ -38,7 +38,7 @@ from service.web.variants import Variant
 log = structlog.get_logger(__name__)
 
 _PUBLIC: Final = (
-    "/day/", "/days", "/week/", "/month/", "/trending", "/editions", "/papers/", "/topics", "/authors/",
+    "/day/", "/days", "/week", "/month", "/trending", "/editions", "/papers/", "/topics", "/authors/",
     "/organizations/", "/search", "/feeds/", "/sitemap", "/api/v1/openapi.json",
 )  # fmt: skip
 _PERSONAL: Final = "/feeds/mine/"

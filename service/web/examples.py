@@ -28,7 +28,7 @@ from service.web.kept import Kept
 EXCERPT: Final = 220
 """Characters of an abstract."""
 _NAMED: Final = 3
-_MOST: Final = 4_000
+_MOST: Final = 8_000
 """Kept, about 2 kB each."""
 
 _Key = tuple[str, int, datetime, tuple[Wanted, ...]]
