@@ -5,7 +5,7 @@ GETs only show; a POST marks and leads back to where one was.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -18,12 +18,16 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from service.digests import matched
+from service.matching import language
+from service.matching.language import QueryError
 from service.papers import archive
 from service.papers.archive import PaperView
-from service.subscribers import access, marks
+from service.subscribers import access, interests, marks
 from service.subscribers.accounts import ReaderView
+from service.subscribers.interests import InterestError
 from service.subscribers.marks import Act, MarkView
 from service.subscribers.tokens import Purpose
+from service.translation import gettext as _
 from service.web import account, named, preferences
 from service.web.address import FORMATS
 from service.web.pages import PageNumber
@@ -32,6 +36,7 @@ from service.web.site import Site
 
 _PAGE: Final = 25
 _LARGEST_ID: Final = 2**63 - 1
+Typed = Annotated[str, Query(max_length=language.LONGEST)]
 
 
 class Show(StrEnum):
@@ -93,7 +98,41 @@ def routes(site: Site) -> APIRouter:
 
         return account.signed_in(site, request, act)
 
+    @router.get("/account/follow")
+    def follow_button(request: Request, query: Typed = "") -> Response:
+        def page(_reader: ReaderView) -> HTMLResponse:
+            expression = language.parse(query)
+            values = {"heading": query, "lines": (language.explain(expression),), "button": _("Follow it")}
+            return site.page("act.html", values)
+
+        return account.signed_in(site, request, lambda reader: _understanding(site, lambda: page(reader)))
+
+    @router.post("/account/follow")
+    def follow(request: Request, query: Typed = "") -> Response:
+        """From the page of a name or a search: one interest more."""
+
+        def act(reader: ReaderView) -> HTMLResponse:
+            wishes = interests.from_queries([query])
+            with site.database.transaction() as session:
+                interests.add(session, reader.id, wishes)
+            return site.message(
+                _("You follow it"),
+                _("What matches “%(label)s” comes with your next mails.", label=query),
+                links=((_("Your preferences"), account.DOOR.base),),
+            )
+
+        return account.signed_in(site, request, lambda reader: _understanding(site, lambda: act(reader)))
+
     return router
+
+
+def _understanding(site: Site, page: Callable[[], HTMLResponse]) -> HTMLResponse:
+    """The page, or why the query or one interest more cannot be."""
+    try:
+        return page()
+    except (QueryError, InterestError) as error:
+        links = ((_("Your preferences"), account.DOOR.base),)
+        return site.message(_("That is not possible"), str(error), links=links, status=400)
 
 
 def _page(site: Site, reader: ReaderView, door: Door, show: Show, page: int) -> HTMLResponse:

@@ -16,7 +16,7 @@ from service.papers import ingest
 from service.papers.identity import ARXIV
 from service.papers.record import Identifier
 from service.settings import Settings
-from service.subscribers import erasure, marks, personal_data
+from service.subscribers import erasure, interests, marks, personal_data
 from service.subscribers.accounts import Preferences
 from service.subscribers.consent import Visit
 from service.subscribers.marks import Act
@@ -82,6 +82,24 @@ def test_who_is_signed_in_has_the_list_and_a_feed_that_leads_to_it(
     fresh = addresses(browser.post("/account/feed?fresh=yes").text)
     assert browser.get(first[-1]).status_code == 404
     assert browser.get(fresh[-1]).status_code == 200
+
+
+def test_who_is_signed_in_follows_one_query_more_by_a_button(
+    browser: TestClient, database: Database, settings: Settings, reader: int
+) -> None:
+    address = "/account/follow?query=author%3A%22Ada+Inventor%22"
+    assert browser.post(address).headers["location"] == "/sign-in"
+    enter(browser, settings, reader)
+    assert "Follow it" in browser.get(address).text
+
+    def followed() -> list[str]:
+        with database.transaction() as session:
+            return [each.label for each in interests.of(session, reader)]
+
+    assert followed() == ["robots", "survey"], "a GET changes nothing"
+    assert browser.post(address).status_code == browser.post(address).status_code == 200
+    assert followed() == ["robots", "survey", 'author:"Ada Inventor"']
+    assert browser.post("/account/follow?query=%28").status_code == 400
 
 
 def test_marks_follow_a_merged_paper_stand_in_the_export_and_go_with_their_reader(
