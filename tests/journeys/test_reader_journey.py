@@ -126,7 +126,7 @@ def go_through_the_papers(page: Page, look: Looked, database: Database, digest: 
     page.goto(link(digest, "preferences"))
     page.get_by_role("link", name="Your papers").click()
     look.at("Your papers")
-    page.get_by_role("button", name="Save: Robots That Learn 1").click()
+    page.get_by_role("button", name="Save Robots That Learn 1").click()
     page.get_by_role("button", name="Mark all on this page as read").click()
     page.get_by_role("link", name="Unread", exact=True).click()
     assert page.get_by_text("Nothing unread.").is_visible()
