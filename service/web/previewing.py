@@ -13,6 +13,7 @@ from anyio import to_thread
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from markupsafe import Markup, escape
+from sqlalchemy.exc import SQLAlchemyError
 
 from service import translation
 from service.matching import language, marking, preview
@@ -104,6 +105,19 @@ async def _asked(request: Request) -> InterestForm:
 
 def _fragment(site: Site, form: InterestForm) -> HTMLResponse:
     return site.page("preview.html", {"preview": view(site, form)})
+
+
+def warm(site: Site) -> None:
+    """Find the papers of every topic before anybody ticks it. What fails here fails again, and is told, when somebody
+    does."""
+    try:
+        recent = site.archive.recent(preview.DAYS)
+    except SQLAlchemyError:
+        return
+    if recent is None:
+        return
+    for topic in site.catalogue.topics():
+        recent.search(_understood(topic.name, topic.query, muted=False).expression)
 
 
 def view(site: Site, form: InterestForm) -> PreviewView:
