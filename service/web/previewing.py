@@ -104,7 +104,7 @@ async def _asked(request: Request) -> InterestForm:
 
 
 def _fragment(site: Site, form: InterestForm) -> HTMLResponse:
-    return site.page("preview.html", {"preview": view(site, form)})
+    return HTMLResponse(site.preview(view(site, form)))
 
 
 def warm(site: Site) -> None:

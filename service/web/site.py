@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -83,6 +83,12 @@ class Site:
         """Papers as previews show them."""
         macro = self._templates.get_template("macros.html").module.example  # type: ignore[attr-defined]  # a macro
         return Examples(self.archive, self.readings, lambda text: Markup(macro(text)))  # noqa: S704 (a template's)
+
+    @cached_property
+    def preview(self) -> Callable[[object], str]:
+        """A preview as a piece of a page (:class:`service.web.previewing.PreviewView`)."""
+        macro: Callable[[object], str] = self._templates.get_template("macros.html").module.preview  # type: ignore[attr-defined]  # a macro
+        return macro
 
     @cached_property
     def previews_at_once(self) -> CapacityLimiter:
