@@ -66,8 +66,6 @@ def paperround(
         assert seed.stdout is not None
         print(json.dumps(question), file=seed.stdin, flush=True)
         status = int(seed.stdout.readline())
-        return subprocess.CompletedProcess(
-            question["arguments"], status, out.read_text("utf-8"), err.read_text("utf-8")
-        )
+        return subprocess.CompletedProcess(words, status, out.read_text("utf-8"), err.read_text("utf-8"))
 
     return run
