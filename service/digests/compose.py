@@ -102,6 +102,18 @@ class Draft:
     """The row; None where nothing is stored yet, as in a preview."""
 
 
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What some digests are made from, read from the database."""
+
+    readers: Mapping[int, Addressee]
+    drafts: Mapping[int, Draft]
+    """By the digest's id."""
+    labels: Mapping[tuple[int, int], str]
+    """What each reader calls each query, by their ids."""
+    papers: Mapping[int, archive.PaperView]
+
+
 class Addressee(NamedTuple):
     """What composing needs to know of a reader."""
 
@@ -179,14 +191,11 @@ class Composer:
 
     def compose(self, session: Session, claims: Sequence[Claim]) -> list[Composed | Withheld]:
         """One result for each claim, in their order."""
-        readers = addressees(session, {claim.reader_id for claim in claims})
+        read = self.material(session, claims)
+        readers, drafts, labels, papers = read.readers, read.drafts, read.labels, read.papers
         hashes = {each.id: addresses.hashed(self._settings, each.address_key) for each in readers.values()}
         written = self._written(session, claims)
         suppressed = suppression.among(session, hashes.values())
-        drafts = self._drafts(session, claims)
-        labels = self._labels(session, [(claim.reader_id, drafts.get(claim.digest_id or 0)) for claim in claims])
-        papers = self._fetched(session, drafts.values())
-        self._learn(session, drafts.values())
         now = datetime.now(UTC)
         made: list[Composed | Withheld] = []
         for claim in claims:
@@ -213,6 +222,17 @@ class Composer:
                 made.append(self.digest(claim, reader, draft, labels, papers, now))
         return made
 
+    def material(self, session: Session, claims: Sequence[Claim]) -> Material:
+        """What the digests of these claims are made from; what their queries look for is learned on the way."""
+        drafts = self._drafts(session, claims)
+        self._learn(session, drafts.values())
+        return Material(
+            readers=addressees(session, {claim.reader_id for claim in claims}),
+            drafts=drafts,
+            labels=self._labels(session, [(claim.reader_id, drafts.get(claim.digest_id or 0)) for claim in claims]),
+            papers=self._fetched(session, drafts.values()),
+        )
+
     def digest(
         self,
         claim: Claim,
@@ -222,7 +242,7 @@ class Composer:
         papers: Mapping[int, archive.PaperView],
         now: datetime,
     ) -> Composed:
-        """One digest from what was read for it: ``labels`` by reader and query, ``papers`` by id. No I/O."""
+        """One digest from what was read for it (:meth:`material`). No I/O."""
         with translation.speaking(translation.of(reader.language)):
             parts = self._digest(reader, draft, labels, papers)
         return self._sealed(claim, reader, parts, now)
@@ -321,20 +341,27 @@ class Composer:
         what fills that hole. All of it is encoded length, which bounds the decoded one: so nothing is filled in vain.
         """
         beside = [self._card(paper, cards.LONGEST_ABSTRACT // 3, now) for paper, _ in asides]
+        holes = self._card(entries[0][0], longest, now)  # All cards are of one template, so they have the same.
+        reasons = [reason for _, reason in (*entries, *asides)]
+        html_size = (
+            around[0]
+            + sum([card.html.size for card in beside])
+            + sum([len(reason.html) for reason in reasons]) * holes.html.count("reason")
+            + feedback * len(reasons) * holes.html.count("feedback")
+        )
+        text_size = (
+            around[1]
+            + sum([card.text.size for card in beside])
+            + sum([len(reason.text) for reason in reasons]) * holes.text.count("reason")
+            + feedback * len(reasons) * holes.text.count("feedback")
+        )
         while True:
-            chosen = [self._card(paper, longest, now) for paper, _ in entries] + beside
-            size, text_size = around
-            for card in chosen:
-                size += card.html.size
-                text_size += card.text.size
-            # All cards are of one template, so they have the same holes.
-            size += sum(len(reason.html) for _, reason in (*entries, *asides)) * chosen[0].html.count("reason")
-            size += feedback * chosen[0].html.count("feedback") * len(chosen)
-            text_size += sum(len(reason.text) for _, reason in (*entries, *asides)) * chosen[0].text.count("reason")
-            text_size += feedback * chosen[0].text.count("feedback") * len(chosen)
-            usual = most_bytes is None or size + text_size <= most_bytes
-            if longest <= cards.LONGEST_ABSTRACT // 8 or (size <= MOST_HTML_BYTES and usual):
-                return chosen
+            chosen = [self._card(paper, longest, now) for paper, _ in entries]
+            pages = html_size + sum([card.html.size for card in chosen])
+            whole = pages + text_size + sum([card.text.size for card in chosen])
+            fits = pages <= MOST_HTML_BYTES and (most_bytes is None or whole <= most_bytes)
+            if fits or longest <= cards.LONGEST_ABSTRACT // 8:
+                return chosen + beside
             longest //= 2
 
     def _reason(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,18 +32,19 @@ _FROM_SOURCE: Final = 32
 class Fragments:
     """A rendered text, encoded once, with named holes to be filled for each reader."""
 
-    __slots__ = ("_holes", "_pieces", "size")
+    __slots__ = ("_counts", "_holes", "_pieces", "size")
 
     def __init__(self, rendered: str) -> None:
         parts = _HOLE.split(rendered)
         self._pieces = [b"" if place % 2 else quoted.encoded(part) for place, part in enumerate(parts)]
         self._holes = [(place, parts[place]) for place in range(1, len(parts), 2)]
+        self._counts = Counter(hole for _, hole in self._holes)
         self.size = sum(map(len, self._pieces))
         """Bytes, what fills the holes apart."""
 
     def count(self, hole: str) -> int:
         """How often ``hole`` is to be filled."""
-        return sum(each == hole for _, each in self._holes)
+        return self._counts[hole]
 
     def filled(self, values: Mapping[str, bytes]) -> list[bytes]:
         """The encoded pieces in order, ``values`` (encoded) in the holes."""
