@@ -26,18 +26,16 @@ from statistics import median
 from typing import Any
 
 import dkim as dkimpy
-from sqlalchemy import select
 
 from benchmarks.round import Invented, enrol
 from service.database import Database
-from service.database.tables import Digest, Interest, Reader
 from service.delivery import dkim
 from service.digests import cards, plan
 from service.digests.compose import SITE_NAME, Composed, Composer, Draft
 from service.digests.templates import templates
 from service.outbox import rows
 from service.outbox.claims import Claim
-from service.papers import archive, editions, ingest
+from service.papers import editions, ingest
 from service.readiness import open_ready
 from service.settings import Settings
 from service.subscribers.tokens import Links
@@ -55,24 +53,11 @@ class Stock:
         self.claims = list(
             rows.claim(database, owner="benchmark", limit=READERS, lease=timedelta(hours=1), now=datetime.now(UTC))
         )
-        with database.transaction() as session:
-            self.readers = {reader.id: reader for reader in session.scalars(select(Reader))}
-            session.expunge_all()
-            self.drafts = {
-                digest.id: Draft(
-                    digest.slot, digest.paper_ids, digest.reason_papers, digest.reason_queries, digest.matched
-                )
-                for digest in session.scalars(select(Digest))
-            }
-            self.labels = {
-                (reader, query): label
-                for reader, query, label in session.execute(
-                    select(Interest.reader_id, Interest.query_id, Interest.label)
-                )
-            }
-            self.papers = archive.by_ids(session, {paper for each in self.drafts.values() for paper in each.paper_ids})
-        self.claims = [each for each in self.claims if len(self.draft(each).paper_ids) == PAPERS]
         self.composer = Composer(settings)
+        with database.transaction() as session:
+            read = self.composer.material(session, self.claims)
+        self.readers, self.drafts, self.labels, self.papers = read.readers, read.drafts, read.labels, read.papers
+        self.claims = [each for each in self.claims if len(self.draft(each).paper_ids) == PAPERS]
         self.now = datetime.now(UTC)
 
     def draft(self, claim: Claim) -> Draft:

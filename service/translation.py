@@ -35,9 +35,9 @@ Style = Literal["full", "medium", "short", "weekday", "long", "month"]
 """Of a day: with its weekday, as a date, without its year, its weekday alone in short or whole, its month and year."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Language:
-    """A language that site and mails speak."""
+    """A language that site and mails speak. There is one object of each, which is quick to be remembered by."""
 
     tag: str
     """As in HTML and in ``reader.language`` (RFC 5646)."""

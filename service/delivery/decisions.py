@@ -74,7 +74,7 @@ class Decisions:
         self.decide(Outcome(delivery_id, DeliveryState.QUEUED, "not attempted") for delivery_id in sorted(left))
 
     def drain(self) -> tuple[list[Outcome], dict[int, str]]:
-        """The outcomes to be recorded now, and of those the hard bounces with their codes."""
+        """The outcomes to be recorded now, and of those the bounces, hard or soft, with their codes."""
         outcomes, self._outcomes = self._outcomes, []
         bad_addresses, self._bad_addresses = self._bad_addresses, {}
         return outcomes, bad_addresses

@@ -43,6 +43,8 @@ _PUBLISHED: Final = 255
 """Octets of one string of a TXT record (RFC 1035, 3.3.14)."""
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
 _BLANKS = re.compile(rb"[ \t]+")
+_PADDING: Final = padding.PKCS1v15()
+_SHA256: Final = hashes.SHA256()
 
 
 class DkimError(SettingsError):
@@ -89,7 +91,7 @@ class SigningKey:
 
     def sign(self, data: bytes) -> bytes:
         if isinstance(self.private, RSAPrivateKey):
-            return self.private.sign(data, padding.PKCS1v15(), hashes.SHA256())
+            return self.private.sign(data, _PADDING, _SHA256)
         # RFC 8463, 3: Ed25519 signs the digest of what RSA signs.
         return self.private.sign(hashlib.sha256(data).digest())
 
@@ -110,9 +112,8 @@ class Signer:
     def signed(self, content: bytes) -> bytes:
         """The message ``content`` (RFC 5322 with CRLF) with a DKIM-Signature for each key before its first header."""
         end = content.index(b"\r\n\r\n") + 2
-        names, canonical = _relaxed(content[:end])
+        tag, canonical = _relaxed(content[:end])
         body_hash = base64.b64encode(_body_digest(content, end + 2))
-        fixed = _fixed(names)
         stamp = int(self._clock())
         fields = []
         for key in self.keys:
@@ -120,7 +121,7 @@ class Signer:
                 f"DKIM-Signature: v=1; a={key.algorithm}; c=relaxed/simple; d={self.domain};\r\n"
                 f" s={key.selector}; t={stamp};\r\n"
             ).encode("ascii")
-            unsigned = b"%s%s\r\n bh=%s;\r\n b=" % (opening, fixed, body_hash)
+            unsigned = b"%s%s\r\n bh=%s;\r\n b=" % (opening, tag, body_hash)
             # The field itself is signed last, with an empty b= and without its line end (RFC 6376, 3.7).
             own = b"dkim-signature:" + _BLANKS.sub(b" ", unsigned[16:].replace(b"\r\n", b""))
             signature = base64.b64encode(key.sign(canonical + own))
@@ -223,35 +224,45 @@ def _ascii(domain: str) -> str:
         raise DkimError(f"{domain} cannot be written as a domain of the DNS: check PAPERROUND_FROM") from None
 
 
-def _relaxed(head: bytes) -> tuple[tuple[str, ...], bytes]:
-    """The names for ``h=``, and the fields they mean, canonicalized (RFC 6376, 3.4.2), each with its line end."""
-    found: dict[str, list[bytes]] = {}
-    for line in head.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ").split(b"\r\n")[:-1]:
-        name, _, value = line.partition(b":")
+def _relaxed(head: bytes) -> tuple[bytes, bytes]:
+    """The ``h=`` tag, and the fields it names, canonicalized (RFC 6376, 3.4.2), each with its line end."""
+    if b"\r\n " in head or b"\r\n\t" in head:
+        head = head.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ")
+    occurring = [line.partition(b":") for line in head.split(b"\r\n")[:-1]]
+    tag, order = _choice(tuple([name for name, _, _ in occurring]))
+    fields = []
+    for key, place in order:
+        value = occurring[place][2]
+        if b"  " in value or b"\t" in value:
+            value = _BLANKS.sub(b" ", value)
+        fields += [key, value.strip(), b"\r\n"]
+    return tag, b"".join(fields)
+
+
+@lru_cache(maxsize=256)
+def _choice(occurring: tuple[bytes, ...]) -> tuple[bytes, tuple[tuple[bytes, int], ...]]:
+    """For the field names of a message, in their order: the ``h=`` tag, folded, and what it means, in its order: each
+    field's canonical name with its colon, and its place in the message."""
+    found: dict[str, list[tuple[bytes, int]]] = {}
+    for place, name in enumerate(occurring):
         key = name.strip().lower()
-        found.setdefault(key.decode("ascii"), []).append(b"%s:%s\r\n" % (key, _BLANKS.sub(b" ", value).strip()))
+        found.setdefault(key.decode("ascii"), []).append((key + b":", place))
     names: list[str] = []
-    fields: list[bytes] = []
+    order: list[tuple[bytes, int]] = []
     for signed in SIGNED:
         # Of several of one name, the lowest is signed first (RFC 6376, 5.4.2).
-        occurring = found.get(signed, [])
-        fields += reversed(occurring)
-        names += [signed] * (len(occurring) + (signed in OVERSIGNED))
-    return tuple(names), b"".join(fields)
-
-
-@lru_cache(maxsize=64)
-def _fixed(names: tuple[str, ...]) -> bytes:
-    """The ``h=`` tag, folded."""
+        same = found.get(signed, [])
+        order += reversed(same)
+        names += [signed] * (len(same) + (signed in OVERSIGNED))
     lines, used = [" h="], 3
-    for place, name in enumerate(names):
-        word = name + (":" if place < len(names) - 1 else ";")
+    for number, named in enumerate(names):
+        word = named + (":" if number < len(names) - 1 else ";")
         if used + len(word) > 76:
             lines.append("  ")
             used = 2
         lines[-1] += word
         used += len(word)
-    return "\r\n".join(lines).encode("ascii")
+    return "\r\n".join(lines).encode("ascii"), tuple(order)
 
 
 def _body_digest(content: bytes, start: int) -> bytes:

@@ -144,7 +144,7 @@ class Verdict(Enum):
     GO_ON = "go on"
     DEFER = "this message later"
     REJECT = "this message never"
-    BOUNCE = "this address never"
+    BOUNCE = "this message never, and its address has to answer for it"
     BUSY = "nothing more on this connection"
     REFUSED = "the relay does not work for us"
 
@@ -160,7 +160,8 @@ def judge(stage: Stage, reply: Reply) -> Verdict:
     5xx of size (552 at MAIL, X.3.4, X.2.3)   REJECT
     5xx of form (X.6.x)                       REJECT: this content or this address needs what the relay lacks
     other 5xx at MAIL; X.1.7, X.1.8, X.1.9    REFUSED: it is our sender that is not wanted
-    5xx at RCPT with X.1.{0,1,2,3,6,10}       BOUNCE
+    5xx at RCPT with X.1.{0,1,2,3,6,10}       BOUNCE: there is no such address
+    other 5xx at RCPT with X.2.x              BOUNCE: the mailbox is disabled, full, or the like
     other 5xx                                 REJECT
     ========================================  =======
     """
@@ -181,6 +182,6 @@ def _permanent(stage: Stage, code: int, enhanced: Enhanced | None) -> Verdict:
         return Verdict.REJECT
     if stage is Stage.MAIL or (subject == 1 and detail in SENDER_DETAILS):
         return Verdict.REFUSED
-    if stage is Stage.RCPT and subject == 1 and detail in ADDRESS_DETAILS:
+    if stage is Stage.RCPT and (subject == 2 or (subject == 1 and detail in ADDRESS_DETAILS)):
         return Verdict.BOUNCE
     return Verdict.REJECT

@@ -48,8 +48,8 @@ class Rejected(_Result):
     """Refused for good."""
 
     bad_address: str | None = None
-    """The codes, where they say that the address does not exist: a hard bounce. Without the relay's words, which often
-    repeat the address."""
+    """The codes, where they speak of the address or its mailbox: a bounce, hard or soft by ``status_codes``. Without
+    the relay's words, which often repeat the address."""
 
 
 @dataclass(frozen=True, slots=True)

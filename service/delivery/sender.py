@@ -286,7 +286,7 @@ class _Run:
         for wait in chain((0.2, 0.5, 1.0), repeat(2.0)):
             try:
                 if bad_addresses:
-                    self._suppress(bad_addresses)
+                    self._bounced(bad_addresses)
                 rows.settle(self._database, self._owner, outcomes, now=self._now)
             except OperationalError as error:
                 if time.monotonic() + wait > give_up:
@@ -296,6 +296,6 @@ class _Run:
             else:
                 return
 
-    def _suppress(self, codes: dict[int, str]) -> None:
+    def _bounced(self, codes: dict[int, str]) -> None:
         with self._database.transaction() as session:
             returned.refused_in_conversation(session, self._settings, codes)

@@ -21,8 +21,6 @@ from service.delivery.replies import Reply, Stage, Verdict, judge
 from service.delivery.results import Accepted, Deferred, Outgoing, Rejected, RelayDown, Result, Uncertain, Unsent
 from service.delivery.wire import Wire, WireError
 
-ONE_WRITE = 16 * 1024
-"""Octets of content that share a write with the next envelope. Larger content is first watched out of the door."""
 BREAKS_BORNE = 2
 """Connections that may break over one message before its content left; then it is deferred, for it may be why."""
 
@@ -82,6 +80,8 @@ class Connection:
         self._remaining = 0
         self._reset_due = False
         """A refused transaction is to be ended by RSET before the next MAIL."""
+        self._stuffed: bytes | None = None
+        """The content of the open message, if it is ready for the wire already."""
         self.answered = 0
         """Messages the relay gave an answer of their own."""
         self.broken: str | None = None
@@ -176,7 +176,7 @@ class Connection:
                 return False
             if not refused and verdict is not Verdict.GO_ON:
                 self._settle(feed, job, stage, reply, verdict)
-                self._open = None
+                self._open = self._stuffed = None
                 refused = True
         self._reset_due = refused
         return not refused
@@ -188,19 +188,18 @@ class Connection:
             raise _OverdueError
         if self._wire.closed:
             raise WireError("closed before the message was sent")
-        content = stuffed(job.message.content)
+        content = self._stuffed if self._stuffed is not None else stuffed(job.message.content)
+        self._stuffed = None
         feed.begun(job)
-        if len(content) > ONE_WRITE:
-            self._wire.write(content)
-            try:
-                await self._wire.drained(self._timeouts.content)
-            except WireError:
-                feed.void(job)
-                raise
-            content = b""
-        self._open = None
-        self._wire.write(content + self._envelope_ahead(feed))
+        if self._wire.encrypted:
+            await self._watched_out(feed, job, content, b"")
+            self._open = None
+            self._wire.write(self._envelope_ahead(feed))
+        else:
+            self._open = None
+            await self._watched_out(feed, job, content, self._envelope_ahead(feed))
         try:
+            self._make_ready()
             reply = await self._wire.reply(self._timeouts.content)
             if 300 <= reply.code < 400:
                 raise WireError("a question in place of an answer")
@@ -221,6 +220,25 @@ class Connection:
             self._settle(feed, job, Stage.BODY, reply, verdict)
         except (_ClosingError, RelayDown):
             feed.give_back(job)
+            raise
+
+    def _make_ready(self) -> None:
+        """The next content, while the relay is busy with the one before."""
+        if self._open is not None:
+            self._stuffed = stuffed(self._open.message.content)
+
+    async def _watched_out(self, feed: Feed, job: Job, content: bytes, ahead: bytes) -> None:
+        """Write ``content`` and ``ahead`` in one go and see the content out of the door. Raises :class:`WireError`: not
+        all of it had left; ``job`` is the open one again, and what was to follow it goes back to the feed."""
+        self._wire.write_before(content, ahead)
+        try:
+            await self._wire.drained(self._timeouts.content)
+        except BaseException as error:
+            if isinstance(error, WireError):
+                feed.void(job)
+            if self._open is not None and self._open is not job:
+                feed.give_back(self._open)
+            self._open = job
             raise
 
     def _settle(self, feed: Feed, job: Job, stage: Stage, reply: Reply, verdict: Verdict) -> None:

@@ -30,6 +30,8 @@ class Wire(asyncio.Protocol):
         self._watch: asyncio.TimerHandle | None = None
         self._lost: WireError | None = None
         self._paused = False
+        self._behind = 0
+        """Bytes that may wait in this process while all that is watched has left it."""
 
     @classmethod
     async def connect(
@@ -57,7 +59,7 @@ class Wire(asyncio.Protocol):
         if encrypted is None:
             raise WireError("the connection was closed during STARTTLS")
         self._transport = encrypted
-        self._limit()
+        self._limit(anew=True)
 
     @property
     def closed(self) -> bool:
@@ -69,7 +71,14 @@ class Wire(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         if self._transport is not None and self._lost is None:
+            self._limit()
             self._transport.write(data)
+
+    def write_before(self, data: bytes, behind: bytes) -> None:
+        """Write both at once, ``data`` being what :meth:`drained` will wait for. In clear text only."""
+        if self._transport is not None and self._lost is None:
+            self._limit(len(behind))
+            self._transport.write(data + behind)
 
     async def reply(self, seconds: float) -> Reply:
         """The next reply, within ``seconds``. Raises :class:`WireError`."""
@@ -82,7 +91,8 @@ class Wire(asyncio.Protocol):
         return self._replies.popleft() if self._replies else None
 
     async def drained(self, seconds: float) -> None:
-        """Wait until all that was written has left this process (under TLS: has been encrypted).
+        """Wait until all that was written (by :meth:`write_before`: its ``data``) has left this process (under TLS: has
+        been encrypted).
 
         Raises :class:`WireError`: then part of it had not left.
         """
@@ -107,7 +117,7 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 (asyncio gives TCP protocols no other)
         self._transport = transport
-        self._limit()
+        self._limit(anew=True)
 
     def data_received(self, data: bytes) -> None:
         nonsense = None
@@ -132,10 +142,12 @@ class Wire(asyncio.Protocol):
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def _limit(self) -> None:
-        # With a high-water mark of nothing, "paused" means exactly: not everything has left.
-        if self._transport is not None:
-            self._transport.set_write_buffer_limits(high=0)
+    def _limit(self, behind: int = 0, *, anew: bool = False) -> None:
+        # With both marks at what lies behind, "paused" means exactly: not everything before it has left. Under TLS
+        # asyncio pauses at the mark, not above it: with a mark of nothing, each write would pause or resume in turn.
+        if self._transport is not None and (anew or behind != self._behind):
+            self._behind = behind
+            self._transport.set_write_buffer_limits(high=behind + self.encrypted, low=behind)
 
     async def _wait(self, seconds: float) -> None:
         if self._lost is not None:

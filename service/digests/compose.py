@@ -16,10 +16,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Label, func, select, type_coerce
+from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.types import NULLTYPE
 
 from service import translation
 from service.database.tables import Abstracts, Cadence, DeliveryKind, Digest, Interest, Query, Reader, ReaderState
@@ -48,6 +49,7 @@ USUAL_BYTES: Final = 38_000
 _USUAL_PAPERS: Final = 10
 _CARD_SECONDS: Final = 600.0
 """A card older than this is made anew: counts and a withdrawal may have changed."""
+_MOST_PAPERS: Final = 20_000
 _MOST_EVIDENCE: Final = 200_000
 _NAMED_REASONS: Final = 3
 _FRAME_HOLES: Final = (
@@ -101,6 +103,43 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
+class Material:
+    """What some digests are made from, read from the database."""
+
+    readers: Mapping[int, Addressee]
+    drafts: Mapping[int, Draft]
+    """By the digest's id."""
+    labels: Mapping[tuple[int, int], str]
+    """What each reader calls each query, by their ids."""
+    papers: Mapping[int, archive.PaperView]
+
+
+class Addressee(NamedTuple):
+    """What composing needs to know of a reader."""
+
+    id: int
+    email: str
+    address_key: str
+    state: str
+    timezone: str
+    digest_hour: int
+    language: str
+    cadence: str
+    abstracts: str
+    plain_text: bool
+    paused_until: datetime | None
+
+
+_ADDRESSEE: Final = tuple(getattr(Reader, field) for field in Addressee._fields)
+
+
+def addressees(session: Session, reader_ids: Iterable[int]) -> dict[int, Addressee]:
+    """The readers of these ids who are there. As rows: the mapper takes as long over a reader as composing does."""
+    found = session.execute(select(*_ADDRESSEE).where(Reader.id == func.any(list(reader_ids))))
+    return {row.id: Addressee._make(row) for row in found}
+
+
+@dataclass(frozen=True, slots=True)
 class RenderedMail:
     """A mail to look at."""
 
@@ -114,6 +153,8 @@ class _Parts:
     subject: str
     text: list[bytes]
     html: list[bytes]
+    unsubscribe_url: str | None = None
+    """The one in the text: signed once, it serves the headers too."""
 
 
 class Composer:
@@ -139,6 +180,7 @@ class Composer:
         """By language."""
         self._cards: dict[tuple[str, int, int], tuple[float, Card]] = {}
         """By language, paper and length of the abstract."""
+        self._papers: dict[int, tuple[float, archive.PaperView]] = {}
         self._readings: dict[int, tuple[float, Readings]] = {}
         self._evidence: dict[tuple[int, int], tuple[float, Evidence]] = {}
         self._expressions: dict[int, Expression] = {}
@@ -149,17 +191,11 @@ class Composer:
 
     def compose(self, session: Session, claims: Sequence[Claim]) -> list[Composed | Withheld]:
         """One result for each claim, in their order."""
-        readers = {
-            reader.id: reader
-            for reader in session.scalars(select(Reader).where(Reader.id.in_({claim.reader_id for claim in claims})))
-        }
+        read = self.material(session, claims)
+        readers, drafts, labels, papers = read.readers, read.drafts, read.labels, read.papers
         hashes = {each.id: addresses.hashed(self._settings, each.address_key) for each in readers.values()}
         written = self._written(session, claims)
         suppressed = suppression.among(session, hashes.values())
-        drafts = self._drafts(session, claims)
-        labels = self._labels(session, [(claim.reader_id, drafts.get(claim.digest_id or 0)) for claim in claims])
-        papers = self._fetched(session, drafts.values())
-        self._learn(session, drafts.values())
         now = datetime.now(UTC)
         made: list[Composed | Withheld] = []
         for claim in claims:
@@ -186,16 +222,27 @@ class Composer:
                 made.append(self.digest(claim, reader, draft, labels, papers, now))
         return made
 
+    def material(self, session: Session, claims: Sequence[Claim]) -> Material:
+        """What the digests of these claims are made from; what their queries look for is learned on the way."""
+        drafts = self._drafts(session, claims)
+        self._learn(session, drafts.values())
+        return Material(
+            readers=addressees(session, {claim.reader_id for claim in claims}),
+            drafts=drafts,
+            labels=self._labels(session, [(claim.reader_id, drafts.get(claim.digest_id or 0)) for claim in claims]),
+            papers=self._fetched(session, drafts.values()),
+        )
+
     def digest(
         self,
         claim: Claim,
-        reader: Reader,
+        reader: Reader | Addressee,
         draft: Draft,
         labels: Mapping[tuple[int, int], str],
         papers: Mapping[int, archive.PaperView],
         now: datetime,
     ) -> Composed:
-        """One digest from what was read for it: ``labels`` by reader and query, ``papers`` by id. No I/O."""
+        """One digest from what was read for it (:meth:`material`). No I/O."""
         with translation.speaking(translation.of(reader.language)):
             parts = self._digest(reader, draft, labels, papers)
         return self._sealed(claim, reader, parts, now)
@@ -212,7 +259,7 @@ class Composer:
             parts = self._digest(reader, draft, labels, papers)
         return RenderedMail(parts.subject, _decoded(parts.html), _decoded(parts.text))
 
-    def _sealed(self, claim: Claim, reader: Reader, parts: _Parts, now: datetime) -> Composed:
+    def _sealed(self, claim: Claim, reader: Reader | Addressee, parts: _Parts, now: datetime) -> Composed:
         recipient = _deliverable(reader.email)
         listed = claim.kind in _LISTED
         headers = Headers(
@@ -221,7 +268,7 @@ class Composer:
             message_id=claim.message_id,
             date=now,
             stream=claim.kind.value,
-            one_click_url=self._links.unsubscribe(reader.id) if listed else None,
+            one_click_url=(parts.unsubscribe_url or self._links.unsubscribe(reader.id)) if listed else None,
             unsubscribe_address=self._returns.unsubscribe(reader.id) if listed else None,
         )
         content = message.assembled(self._sender, headers, parts.text, parts.html)
@@ -231,63 +278,109 @@ class Composer:
 
     def _digest(
         self,
-        reader: Reader,
+        reader: Reader | Addressee,
         draft: Draft,
         labels: Mapping[tuple[int, int], str],
         papers: Mapping[int, archive.PaperView],
     ) -> _Parts:
+        reader_id, language, now = reader.id, translation.current(), time.monotonic()
         shown = [(place, papers[paper]) for place, paper in enumerate(draft.paper_ids) if paper in papers]
         reasons: dict[int, list[int]] = {}
         for place, query in zip(draft.reason_papers, draft.reason_queries, strict=True):
             reasons.setdefault(place, []).append(query)
         titles = [paper.title for _, paper in shown]
-        leading = [labels[reader.id, reasons[place][0]] for place, _ in shown if reasons.get(place)]
-        values = self._frame_values(reader, draft, titles)
-        lines = [
-            (paper, self._reason(paper, [labels[reader.id, query] for query in found], found))
+        leading = [labels[reader_id, reasons[place][0]] for place, _ in shown if place in reasons]
+        entries = [
+            (paper, self._reason(language, paper, [labels[reader_id, query] for query in found], found, now))
             for place, paper in shown
             for found in [reasons.get(place, [])]
         ]
         trending = [papers[paper] for paper in draft.trending_ids if paper in papers]
-        feedback = quoted.encoded(f"{self._links.feedback(reader.id)}/")
-        full, weekly = reader.abstracts == Abstracts.FULL, reader.cadence == Cadence.WEEKLY
-        longest = cards.FULL_ABSTRACT if full else cards.LONGEST_ABSTRACT
+        asides = [(paper, _trending(language, first=number == 0)) for number, paper in enumerate(trending)]
+        unsubscribe_url = self._links.unsubscribe(reader_id)
+        values = self._frame_values(reader, draft, titles, unsubscribe_url)
         frame = self._frame()
-        while True:
-            html_parts = frame.html[0].filled(values.html)
-            text_parts = frame.text[0].filled(values.text)
-            for paper, reason in lines:
-                card = self._card(paper, longest)
-                html_parts += card.html.filled({"reason": reason.html, "feedback": feedback})
-                text_parts += card.text.filled({"reason": reason.text, "feedback": feedback})
-            for number, paper in enumerate(trending):
-                card = self._card(paper, cards.LONGEST_ABSTRACT // 3)
-                reason = _trending(translation.current(), first=number == 0)
-                html_parts += card.html.filled({"reason": reason.html, "feedback": feedback})
-                text_parts += card.text.filled({"reason": reason.text, "feedback": feedback})
-            html_parts += frame.html[1].filled(values.html)
-            text_parts += frame.text[1].filled(values.text)
-            # Encoded length bounds the decoded one, so the cheap measure is the safe one.
-            size = sum(map(len, html_parts))
-            usual = full or len(shown) > _USUAL_PAPERS or size + sum(map(len, text_parts)) <= USUAL_BYTES
-            if longest <= cards.LONGEST_ABSTRACT // 8 or (size <= MOST_HTML_BYTES and usual):
-                break
-            longest //= 2
+        html_before, html_after = (each.filled(values.html) for each in frame.html)
+        text_before, text_after = (each.filled(values.text) for each in frame.text)
+        full, weekly = reader.abstracts == Abstracts.FULL, reader.cadence == Cadence.WEEKLY
+        feedback = quoted.encoded(f"{self._links.feedback(reader_id)}/")
+        chosen = self._fitting(
+            entries,
+            asides,
+            longest=cards.FULL_ABSTRACT if full else cards.LONGEST_ABSTRACT,
+            most_bytes=None if full or len(shown) > _USUAL_PAPERS else USUAL_BYTES,
+            around=(sum(map(len, html_before + html_after)), sum(map(len, text_before + text_after))),
+            feedback=len(feedback),
+            now=now,
+        )
+        html_parts, text_parts = html_before, text_before
+        for card, (_, reason) in zip(chosen, entries + asides, strict=True):
+            html_parts += card.html.filled({"reason": reason.html, "feedback": feedback})
+            text_parts += card.text.filled({"reason": reason.text, "feedback": feedback})
+        html_parts += html_after
+        text_parts += text_after
         opening = gettext("Your week:") + " " if weekly else ""
         subject = opening + message.subject(leading, titles, message.LONGEST_SUBJECT - len(opening))
-        return _Parts(subject, text_parts, [] if reader.plain_text else html_parts)
+        return _Parts(subject, text_parts, [] if reader.plain_text else html_parts, unsubscribe_url)
 
-    def _reason(self, paper: archive.PaperView, labels: Sequence[str], queries: Sequence[int]) -> Evidence:
+    def _fitting(
+        self,
+        entries: Sequence[_Entry],
+        asides: Sequence[_Entry],
+        *,
+        longest: int,
+        most_bytes: int | None,
+        around: tuple[int, int],
+        feedback: int,
+        now: float,
+    ) -> list[Card]:
+        """The cards of ``entries`` and then ``asides``, with abstracts as long as the size of the mail lets them be.
+
+        At most ``longest`` characters, and halved until the HTML is within MOST_HTML_BYTES and both parts together
+        within ``most_bytes``. In bytes: ``around`` is what stands around the cards in HTML and in text, ``feedback``
+        what fills that hole. All of it is encoded length, which bounds the decoded one: so nothing is filled in vain.
+        """
+        beside = [self._card(paper, cards.LONGEST_ABSTRACT // 3, now) for paper, _ in asides]
+        holes = self._card(entries[0][0], longest, now)  # All cards are of one template, so they have the same.
+        reasons = [reason for _, reason in (*entries, *asides)]
+        html_size = (
+            around[0]
+            + sum([card.html.size for card in beside])
+            + sum([len(reason.html) for reason in reasons]) * holes.html.count("reason")
+            + feedback * len(reasons) * holes.html.count("feedback")
+        )
+        text_size = (
+            around[1]
+            + sum([card.text.size for card in beside])
+            + sum([len(reason.text) for reason in reasons]) * holes.text.count("reason")
+            + feedback * len(reasons) * holes.text.count("feedback")
+        )
+        while True:
+            chosen = [self._card(paper, longest, now) for paper, _ in entries]
+            pages = html_size + sum([card.html.size for card in chosen])
+            whole = pages + text_size + sum([card.text.size for card in chosen])
+            fits = pages <= MOST_HTML_BYTES and (most_bytes is None or whole <= most_bytes)
+            if fits or longest <= cards.LONGEST_ABSTRACT // 8:
+                return chosen + beside
+            longest //= 2
+
+    def _reason(
+        self,
+        language: Language,
+        paper: archive.PaperView,
+        labels: Sequence[str],
+        queries: Sequence[int],
+        now: float,
+    ) -> Evidence:
         """Why the paper is there, in the reader's words, then in the paper's: those of the strongest reason."""
-        said = _said(translation.current(), tuple(labels))
-        shown = self._shown(paper, queries[0]) if queries else NOTHING
+        said = _said(language, tuple(labels))
+        if not queries:
+            return said
+        held = self._evidence.get((paper.id, queries[0]))
+        shown = held[1] if held is not None and held[0] > now else self._shown(paper, queries[0], now)
         return Evidence(said.html + shown.html, said.text + shown.text)
 
-    def _shown(self, paper: archive.PaperView, query: int) -> Evidence:
-        now = time.monotonic()
-        held = self._evidence.get((paper.id, query))
-        if held is not None and held[0] > now:
-            return held[1]
+    def _shown(self, paper: archive.PaperView, query: int, now: float) -> Evidence:
         meant = self._expressions.get(query)
         if meant is None:
             return NOTHING
@@ -296,7 +389,7 @@ class Composer:
             read = (now + _CARD_SECONDS, evidence.read(paper))
         made = evidence.encoded(evidence.found(read[1], meant))
         with self._lock:
-            if len(self._readings) > 20_000:
+            if len(self._readings) > _MOST_PAPERS:
                 self._readings.clear()
             if len(self._evidence) > _MOST_EVIDENCE:
                 self._evidence.clear()
@@ -316,36 +409,32 @@ class Composer:
                 self._expressions.clear()
             self._expressions |= learned
 
-    def _frame_values(self, reader: Reader, draft: Draft, titles: Sequence[str]) -> _FrameValues:
-        count = len(titles)
+    def _frame_values(
+        self, reader: Reader | Addressee, draft: Draft, titles: Sequence[str], unsubscribe_url: str
+    ) -> _FrameValues:
+        count, language = len(titles), translation.current()
         more = draft.matched - count
-        day = _day(translation.current(), draft.slot, reader.timezone)
-        if reader.cadence == Cadence.WEEKLY:
-            headline = ngettext("%(num)s new paper of your week", "%(num)s new papers of your week", count)
-            day = gettext("The week to %(day)s", day=day)
-        else:
-            headline = ngettext("%(num)s new paper for you", "%(num)s new papers for you", count)
+        headline, day = _occasion(language, count, draft.slot, reader.timezone, weekly=reader.cadence == Cadence.WEEKLY)
         words = {
             "title": headline,
             "headline": headline,
             "summary": day,
-            "preheader": _preheader(titles),
-            "preferences_url": self._links.preferences(reader.id),
-            "unsubscribe_url": self._links.unsubscribe(reader.id),
+            "preheader": _encoded(_preheader(titles)),
+            "preferences_url": _encoded_url(self._links.preferences(reader.id)),
+            "unsubscribe_url": _encoded_url(unsubscribe_url),
+            "more": NOTHING,
         }
-        html_words = {name: quoted.encoded(html.escape(word)) for name, word in words.items()}
-        text_words = {name: quoted.encoded(word) for name, word in words.items()}
-        site = self._settings.origin
         if more > 0:
+            site = self._settings.origin
             url = f"{site}/search" if draft.digest_id is None else self._links.digest(draft.digest_id)
-            said = ngettext(
-                "… and %(num)s more that matched your topics", "… and %(num)s more that matched your topics", more
+            said, link = _more(language, more), _encoded_url(url)
+            words["more"] = Evidence(
+                b"".join((_LINK_OPENS, link.html, _LINK_HOLDS, said.html, _LINK_ENDS)),
+                b"".join((said.text, link.text, _LINE_ENDS)),
             )
-            html_words["more"] = quoted.encoded(f'<p><a href="{html.escape(url)}">{html.escape(said)}</a></p>')
-            text_words["more"] = quoted.encoded(f"{said}:\n{url}\n")
-        else:
-            html_words["more"] = text_words["more"] = b""
-        return _FrameValues(html_words, text_words)
+        return _FrameValues(
+            {name: word.html for name, word in words.items()}, {name: word.text for name, word in words.items()}
+        )
 
     def _frame(self) -> _Frame:
         tag = translation.current().tag
@@ -360,16 +449,16 @@ class Composer:
         self._frames[tag] = made
         return made
 
-    def _card(self, paper: archive.PaperView, longest: int) -> Card:
+    def _card(self, paper: archive.PaperView, longest: int, now: float) -> Card:
         key = (translation.current().tag, paper.id, longest)
         held = self._cards.get(key)
-        if held is not None and held[0] > time.monotonic():
+        if held is not None and held[0] > now:
             return held[1]
         card = cards.made(paper, self._templates, self._settings.origin, longest)
         with self._lock:
-            if len(self._cards) > 20_000:
+            if len(self._cards) > _MOST_PAPERS:
                 self._cards.clear()
-            self._cards[key] = (time.monotonic() + _CARD_SECONDS, card)
+            self._cards[key] = (now + _CARD_SECONDS, card)
         return card
 
     def _drafts(self, session: Session, claims: Sequence[Claim]) -> dict[int, Draft]:
@@ -379,11 +468,11 @@ class Composer:
         columns = (
             Digest.id,
             Digest.slot,
-            Digest.paper_ids,
-            Digest.reason_papers,
-            Digest.reason_queries,
+            _as_sent(Digest.paper_ids),
+            _as_sent(Digest.reason_papers),
+            _as_sent(Digest.reason_queries),
             Digest.matched,
-            Digest.trending_ids,
+            _as_sent(Digest.trending_ids),
         )
         return {
             row.id: Draft(
@@ -419,12 +508,23 @@ class Composer:
         return labels
 
     def _fetched(self, session: Session, drafts: Iterable[Draft]) -> dict[int, archive.PaperView]:
+        """The papers of these drafts, as they are or were when their cards could have been made."""
         wanted = {paper for draft in drafts for paper in (*draft.paper_ids, *draft.trending_ids)}
-        return archive.by_ids(session, wanted) if wanted else {}
+        now = time.monotonic()
+        held = {paper: kept[1] for paper in wanted if (kept := self._papers.get(paper)) is not None and kept[0] > now}
+        missing = wanted - held.keys()
+        if not missing:
+            return held
+        found = archive.by_ids(session, missing)
+        with self._lock:
+            if len(self._papers) > _MOST_PAPERS:
+                self._papers.clear()
+            self._papers.update((paper, (now + _CARD_SECONDS, view)) for paper, view in found.items())
+        return held | found
 
     # ---- mails about the subscription itself -------------------------------------------------------------------------
 
-    def _notice(self, session: Session, kind: DeliveryKind, reader: Reader) -> _Parts:
+    def _notice(self, session: Session, kind: DeliveryKind, reader: Reader | Addressee) -> _Parts:
         values: dict[str, Any] = {
             "preferences_url": self._links.preferences(reader.id),
             "token_url": self._links.access_token(reader.id),
@@ -451,7 +551,7 @@ class Composer:
         return {each: (letter, hashes[each] in suppressed) for each, letter in found.items()}
 
     def _posted(
-        self, claim: Claim, reader: Reader | None, written: tuple[LetterView, bool] | None, now: datetime
+        self, claim: Claim, reader: Reader | Addressee | None, written: tuple[LetterView, bool] | None, now: datetime
     ) -> Composed | Withheld:
         """A mail to an address that is not, or no longer, a reader's."""
         if written is None or (reader is None and claim.kind is not DeliveryKind.GOODBYE):
@@ -508,6 +608,46 @@ class _FrameValues:
     text: dict[str, bytes]
 
 
+_Entry = tuple[archive.PaperView, Evidence]
+"""A paper and why it is there."""
+_LINK_OPENS: Final = quoted.encoded('<p><a href="')
+_LINK_HOLDS: Final = quoted.encoded('">')
+_LINK_ENDS: Final = quoted.encoded("</a></p>")
+_LINE_ENDS: Final = quoted.encoded("\n")
+
+
+@lru_cache(maxsize=10_000)
+def _encoded(words: str) -> Evidence:
+    """Words for both parts. Remembered, since those of many readers are the same."""
+    return Evidence(quoted.encoded(html.escape(words)), quoted.encoded(words))
+
+
+def _encoded_url(url: str) -> Evidence:
+    """A link for both parts; each is another."""
+    plain, escaped = quoted.encoded(url), html.escape(url)
+    return Evidence(plain if escaped == url else quoted.encoded(escaped), plain)
+
+
+@lru_cache(maxsize=1_000)
+def _occasion(
+    _language: Language, count: int, slot: datetime, timezone: str, *, weekly: bool
+) -> tuple[Evidence, Evidence]:
+    """The headline and the day below it."""
+    day = translation.day(slot.astimezone(schedule.zone(timezone)))
+    if weekly:
+        headline = ngettext("%(num)s new paper of your week", "%(num)s new papers of your week", count)
+        day = gettext("The week to %(day)s", day=day)
+    else:
+        headline = ngettext("%(num)s new paper for you", "%(num)s new papers for you", count)
+    return _encoded(headline), _encoded(day)
+
+
+@lru_cache(maxsize=10_000)
+def _more(_language: Language, more: int) -> Evidence:
+    said = ngettext("… and %(num)s more that matched your topics", "… and %(num)s more that matched your topics", more)
+    return Evidence(quoted.encoded(html.escape(said)), quoted.encoded(f"{said}:\n"))
+
+
 @lru_cache(maxsize=50_000)
 def _said(_language: Language, labels: tuple[str, ...]) -> Evidence:
     """``_language`` is the one of the moment: it belongs to what is remembered."""
@@ -523,9 +663,9 @@ def _trending(_language: Language, *, first: bool) -> Evidence:
     return Evidence(quoted.encoded(html.escape(said)), quoted.encoded(wrapped(said)))
 
 
-@lru_cache(maxsize=1_000)
-def _day(_language: Language, slot: datetime, timezone: str) -> str:
-    return translation.day(slot.astimezone(schedule.zone(timezone)))
+def _as_sent(column: InstrumentedAttribute[list[int]]) -> Label[Any]:
+    """An array as psycopg makes it of what the server sends: SQLAlchemy would go through it once more, to no end."""
+    return type_coerce(column, NULLTYPE).label(column.key)
 
 
 def _because(labels: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from service.digests import quoted
 from service.matching import marking
@@ -31,8 +31,7 @@ class Readings:
     abstract: Reading
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """An excerpt with its words marked, encoded for both parts of a mail; empty where there is nothing to show."""
 
     html: bytes

@@ -84,15 +84,14 @@ def assembled(sender: Sender, headers: Headers, text: Iterable[bytes], html: Ite
 
 
 def _head(sender: Sender, headers: Headers, content: str) -> bytes:
+    opening, standing = _of_all(sender, headers.stream)
     lines = [
-        f"From: {mailbox(sender.name, sender.address)}",
+        opening,
         f"To: {_clean(headers.recipient)}",
         f"Subject: {_unstructured('Subject', headers.subject)}",
         f"Date: {_date(headers.date)}",
         f"Message-ID: <{_clean(headers.message_id)}>",
-        f"List-Id: <{_clean(sender.list_id)}>",
-        f"Feedback-ID: {headers.stream}:list:paperround:{sender.feedback_sender}",
-        "Auto-Submitted: auto-generated",
+        standing,
     ]
     if headers.one_click_url is not None:
         by_mail = headers.unsubscribe_address
@@ -103,6 +102,17 @@ def _head(sender: Sender, headers: Headers, content: str) -> bytes:
         ]
     lines += ["MIME-Version: 1.0", content]
     return "\r\n".join(lines).encode("utf-8") + b"\r\n\r\n"
+
+
+@lru_cache(maxsize=64)
+def _of_all(sender: Sender, stream: str) -> tuple[str, str]:
+    """The fields that all mails of a kind have alike: the first, and those in the middle."""
+    standing = [
+        f"List-Id: <{_clean(sender.list_id)}>",
+        f"Feedback-ID: {_clean(stream)}:list:paperround:{_clean(sender.feedback_sender)}",
+        "Auto-Submitted: auto-generated",
+    ]
+    return f"From: {mailbox(sender.name, sender.address)}", "\r\n".join(standing)
 
 
 @lru_cache(maxsize=8)
@@ -123,6 +133,7 @@ def mailbox(name: str, address: str) -> str:
     return f"{name} <{address}>"
 
 
+@lru_cache(maxsize=4096)
 def _unstructured(field: str, value: str) -> str:
     value = _clean(value)
     if value.isascii() and len(field) + 2 + len(value) <= _LINE:

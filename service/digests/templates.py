@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,15 +25,26 @@ FOLDER: Final = Path(service.__file__).parent.parent / "templates" / "email"
 _HOLE = re.compile("\x02(\\w+)\x03")
 _LOOP = re.compile(r"\{%\s*for card in cards\s*%\}(.*)\{%\s*endfor\s*%\}", re.DOTALL)
 _BLANK_LINES = re.compile(r"\n{3,}")
+_FROM_SOURCE: Final = 32
+"""Pieces of templates that are kept compiled: of each part of a digest, before, card and after."""
 
 
 class Fragments:
     """A rendered text, encoded once, with named holes to be filled for each reader."""
 
+    __slots__ = ("_counts", "_holes", "_pieces", "size")
+
     def __init__(self, rendered: str) -> None:
         parts = _HOLE.split(rendered)
         self._pieces = [b"" if place % 2 else quoted.encoded(part) for place, part in enumerate(parts)]
         self._holes = [(place, parts[place]) for place in range(1, len(parts), 2)]
+        self._counts = Counter(hole for _, hole in self._holes)
+        self.size = sum(map(len, self._pieces))
+        """Bytes, what fills the holes apart."""
+
+    def count(self, hole: str) -> int:
+        """How often ``hole`` is to be filled."""
+        return self._counts[hole]
 
     def filled(self, values: Mapping[str, bytes]) -> list[bytes]:
         """The encoded pieces in order, ``values`` (encoded) in the holes."""
@@ -80,6 +92,9 @@ class Templates:
         for each in (self._html, self._text):
             translation.install(each)
             each.filters["wrapped"] = wrapped
+        # Compiling a template takes ten times as long as rendering it, and a round renders a thousand cards.
+        self._html_from = lru_cache(maxsize=_FROM_SOURCE)(self._html.from_string)
+        self._text_from = lru_cache(maxsize=_FROM_SOURCE)(self._text.from_string)
 
     def html(self, mail: str, values: Mapping[str, Any]) -> str:
         return self._html.get_template(f"{mail}/body.mjml").render(values)
@@ -98,10 +113,10 @@ class Templates:
         return _looped(self._sources[f"{mail}/body.txt"])
 
     def html_from(self, source: str, values: Mapping[str, Any]) -> str:
-        return self._html.from_string(source).render(values)
+        return self._html_from(source).render(values)
 
     def text_from(self, source: str, values: Mapping[str, Any]) -> str:
-        return tidy(self._text.from_string(source).render(values))
+        return tidy(self._text_from(source).render(values))
 
 
 @lru_cache(maxsize=1)

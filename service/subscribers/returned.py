@@ -146,7 +146,7 @@ def take(session: Session, settings: Settings, event: Return, *, now: datetime |
 
 
 def refused_in_conversation(session: Session, settings: Settings, codes: Mapping[int, str]) -> None:
-    """The relay itself refused these deliveries' addresses; the reply codes (``550 5.1.1``) by delivery.
+    """The relay itself refused these deliveries' addresses or mailboxes; the reply codes (``550 5.1.1``) by delivery.
 
     The same rule as for a bounce that comes later. May be repeated.
     """

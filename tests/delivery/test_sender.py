@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
 from service.database import Database
-from service.database.tables import Delivery, DeliveryKind, Reader, ReaderState, Suppression
+from service.database.tables import Delivery, DeliveryKind, Reader, ReaderState, ReturnEvent, Suppression
 from service.delivery.pool import SmtpTransport
 from service.delivery.refusals import STREAK_LIMIT, Refusals
 from service.delivery.results import Accepted, Deferred, Outgoing, Record, Result, Uncertain, Unsent
@@ -303,9 +303,28 @@ def test_hard_bounce_fails_and_suppresses_without_keeping_the_address(database: 
     assert "example.org" not in str(logs)
 
 
+def test_mailboxes_refused_in_the_conversation_follow_the_rule_for_bounces(
+    database: Database, settings: Settings
+) -> None:
+    ids = readers(database, 4)
+    answers = {"reader1@": "550 5.2.1 disabled", "reader2@": "552 5.2.2 full", "reader3@": "552 5.2.3 too large for it"}
+
+    def refuse(line: str) -> str | None:
+        return next((answer for name, answer in answers.items() if name in line), None)
+
+    with sink(RCPT=refuse) as server:
+        report = send_due(database, aimed(settings, server), composer=PlainComposer())
+    assert report == SendReport(sent=1, failed=3)
+    with database.transaction() as session:
+        events = {each.delivery_id: (each.kind, each.code) for each in session.scalars(select(ReturnEvent))}
+        suppressed = session.scalars(select(Suppression)).one()
+    assert events == {ids[0]: ("hard bounce", "5.2.1"), ids[1]: ("soft bounce", "5.2.2")}
+    assert suppressed.address_hash == addresses.hashed(settings, "reader1@example.org")
+
+
 def test_other_refusals_for_good_suppress_nobody(database: Database, settings: Settings) -> None:
     readers(database, 3)
-    with sink(RCPT=whenever("reader1@", "552 5.2.2 full"), body=whenever("reader2@", "554 5.7.1 spam")) as server:
+    with sink(RCPT=whenever("reader1@", "550 5.7.1 policy"), body=whenever("reader2@", "554 5.7.1 spam")) as server:
         report = send_due(database, aimed(settings, server), composer=PlainComposer())
     assert report == SendReport(sent=1, failed=2)
     with database.transaction() as session:
