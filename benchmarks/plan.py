@@ -224,7 +224,7 @@ def given(database: Database) -> tuple[str, int, int]:
 def forget(database: Database) -> None:
     """Back to before planning."""
     with database.transaction() as session:
-        session.execute(text("TRUNCATE digest, delivery"))
+        session.execute(text("TRUNCATE digest, delivery, carried_over"))
         session.execute(text("UPDATE reader SET next_digest_at = now() - interval '1 hour', last_edition_id = 0"))
     tidy(database)
 

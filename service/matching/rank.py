@@ -4,7 +4,7 @@
 2. Each paper has a *standing* with its reader, of these, the earlier outweighing all later ones:
 
    - its tier: an author, or a phrase in the title, was asked for (2); several signals, from one interest or from
-     several (1); one signal (0);
+     several (1); one signal (0). That the abstract dwells on a word and does not only mention it is a signal;
    - where it was found: in the title or as an author (2), in other text (1), by a category or source alone (0);
    - the number of interests that matched it;
    - its likeness to what the reader liked (``likeness``), for readers who said;
