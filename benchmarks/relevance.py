@@ -10,8 +10,9 @@ things in it. The index of ours holds title and abstract only: keywords are the 
 **Keywords** are the sixty labels that most papers of the first half of the dates carry, chosen by that number alone.
 Labels of the form "Low-Rank Adaptation (LoRA)" teach which acronym stands for which keyword; a keyword with acronyms is
 asked for as ``"low rank adaptation" OR lora``. This is all that the benchmark tunes, on the first half; the choice is
-kept in ``benchmarks/keywords.toml`` (``--tune`` writes it anew), and the second half is reported. Another file is evaluated as
-it is, by the same keywords; where fewer than forty of them occur in it, its own most frequent labels fill up.
+kept in ``benchmarks/keywords.toml`` (``--tune`` writes it anew), and the second half is reported. Another file is
+evaluated as it is, by the same keywords; where fewer than forty of them occur in it, its own most frequent labels fill
+up.
 
 **A paper is positive** for a keyword when one of its labels has one of the keyword's forms as a run of whole words
 ("latent diffusion models" has "diffusion model"), after a folding that is *not* the product's: lower case, a final s

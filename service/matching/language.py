@@ -194,6 +194,8 @@ def _check_limits(text: str) -> None:
         raise QueryError(f"the query is too long: {len(text)} characters, at most {LONGEST} are allowed")
     if not text.strip():
         raise QueryError('the query is empty: type a word, a "phrase", or a field such as cat:cs.CL')
+    if not text.isascii() and len(unicodedata.normalize("NFKC", text)) > 2 * LONGEST:
+        raise QueryError("the query holds signs that each stand for many letters: write out what they mean")
     for column, character in enumerate(text):
         if unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\n\r":
             raise QueryError("the query holds a control character: remove it", column)
