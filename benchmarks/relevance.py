@@ -302,6 +302,14 @@ def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return means
 
 
+def operating_points(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What :func:`evaluated` gives of keywords, by how they are asked for."""
+    ways = {"every mention": "ours"} | {before: point for point, before in POINTS.items()}
+    return {
+        name: {**result["keyword"].get(way, {}), "pooled": _pooled(result["rows"], way)} for name, way in ways.items()
+    }
+
+
 def _pooled(rows: Iterable[Mapping[str, Any]], way: str) -> dict[str, float]:
     """Over all pairs of keyword and paper at once, so that a keyword of three papers weighs as three."""
     every = [row[way] for row in rows if row["kind"] == "keyword"]
@@ -364,10 +372,7 @@ def main() -> int:
         "recall": means["ours"]["recall"],
         "queries": len(result["rows"]),
         "papers": len(papers),
-        "operating_points": {
-            name: {**means[way], "pooled": _pooled(result["rows"], way)}
-            for name, way in {"every mention": "ours", "about:": "about", "title:": "title"}.items()
-        },
+        "operating_points": operating_points(result),
         "keywords": means,
         "topics": result["topic"],
     }
