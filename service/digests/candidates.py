@@ -196,7 +196,7 @@ class _Shelf:
         """``other`` calls an empty list -1."""
         key = np.concatenate((self.key, other.key))
         row = np.concatenate((self.row, np.where(other.row < 0, 0, other.row + len(self.lists))))
-        order = np.argsort(key)
+        order = np.argsort(key, kind="stable")
         return _Shelf(self.before, self.newest, key[order], row[order], self.lists.and_those(other.lists))
 
     def full(self) -> bool:
@@ -254,8 +254,7 @@ def editions(matches: Matches, before: int, newest: int) -> Window:
 def interests(session: Session, due: Due) -> Interests:
     """The interests of a chunk's readers."""
     packed = bulk.numbers(_rows(session, _INTERESTS, due.id)[0][0])
-    if (packed[1:] < packed[:-1]).any():
-        packed.sort()
+    packed.sort(kind="stable")
     reader = packed >> (_QUERY_BITS + _SAID_BITS)
     first = np.searchsorted(reader, np.arange(len(due) + 1)).astype(np.int64)
     return Interests(
