@@ -7,7 +7,9 @@ is introduced with an abbreviation, as in "large language models (LLMs)", which 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 from service.matching.expression import is_common
@@ -15,7 +17,7 @@ from service.matching.normalise import tokens
 
 _ABBREVIATION: Final = re.compile(r"\(([^()\s,;]{2,12})[,;)]")
 _FEWEST_CAPITALS: Final = 2
-_LOOKED_BACK: Final = 120
+_LOOKED_BACK: Final = 80
 """Characters before an abbreviation in which its long form stands."""
 
 
@@ -39,24 +41,27 @@ def asked(words: Sequence[str]) -> str:
 
 def _repeated(words: Sequence[str]) -> Iterator[str]:
     """Every run that occurs more than once, its occurrences overlapping or not."""
-    if len(set(words)) == len(words):
+    counted = Counter(words)
+    if len(counted) == len(words):
         return
-    places: dict[str, list[int]] = {}
-    for place, word in enumerate(words):
-        places.setdefault(word, []).append(place)
-    runs = [(word, at) for word, at in places.items() if len(at) > 1 and not is_common(word)]
-    length = 1
-    while runs:
-        longer: list[tuple[str, list[int]]] = []
-        for run, at in runs:
-            if not is_common(words[at[0] + length - 1]):
-                yield run
-            following: dict[str, list[int]] = {}
-            for place in at:
-                if place + length < len(words):
-                    following.setdefault(words[place + length], []).append(place)
-            longer += [(f"{run} {word}", places) for word, places in following.items() if len(places) > 1]
-        runs, length = longer, length + 1
+    yield from (word for word, number in counted.items() if number > 1 and not is_common(word))
+    pairs = list(pairwise(words))
+    often = {pair for pair, number in Counter(pairs).items() if number > 1 and not is_common(pair[0])}
+    places = [place for place, pair in enumerate(pairs) if pair in often] if often else []
+    length = 2
+    while places:
+        # A longer run occurs twice only where a shorter one does.
+        runs: dict[str, list[int]] = {}
+        for place in places:
+            if place + length <= len(words):
+                runs.setdefault(" ".join(words[place : place + length]), []).append(place)
+        places = []
+        for run, at in runs.items():
+            if len(at) > 1:
+                places += at
+                if not is_common(words[at[0] + length - 1]):
+                    yield run
+        length += 1
 
 
 def _introduced(abstract: str) -> Iterator[str]:
