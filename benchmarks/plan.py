@@ -11,6 +11,10 @@ give every reader are compared. What is talked about is off in both: it is not w
 The peer takes minutes and gigabytes of disk for a million readers. Above 100,000 it is run with 100,000 in a database
 of their own, ours beside it: then "peer", "ratio" and "peer_readers" are of that size, and nothing is extrapolated.
 
+Ours is run twice, and both are told: "ours" with the planner's process on one core and PostgreSQL on the others, as a
+server beside it is; "all_on_one_core" with the two on the same core. Where cores cannot be chosen, or there is but one,
+"ours" runs as the machine lets it and the other is null.
+
 "matches_per_reader" says how broad the readers are. An edition of 1,000 papers on machine learning is asked for its own
 subject: of the catalogue's topics the most followed match hundreds of them, of what people type three in five match
 nothing and the others three in the median. "processor_seconds" are ours, "server_processor_seconds" PostgreSQL's.
@@ -21,6 +25,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import resource
 import shutil
 import tempfile
@@ -102,14 +107,33 @@ class Planned:
     """Of the process that plans."""
 
 
-def ours(settings: Settings) -> Planned:
+def cores() -> tuple[list[int], list[int]]:
+    """One for the planner, and the others; the others are empty where there are none, or where none can be chosen."""
+    every = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return every[:1], every[1:]
+
+
+def _keep_to(postmaster: psutil.Process, mine: list[int], its: list[int]) -> None:
+    """This process, and the server with those it has begun and will begin, on these cores."""
+    psutil.Process().cpu_affinity(mine)
+    for each in (postmaster, *postmaster.children()):
+        each.cpu_affinity(its)
+
+
+def ours(settings: Settings, mine: list[int], its: list[int]) -> Planned:
+    """Planning on these cores, PostgreSQL on those; empty: on any."""
     with Database.open(settings, own=False) as database:
         postmaster = psutil.Process(int((settings.home / "postgres" / "postmaster.pid").read_text().split()[0]))
+        if mine and its:
+            every = sorted(os.sched_getaffinity(0))
+            _keep_to(postmaster, mine, its)
         served = _spent(postmaster)
         started, busy = time.perf_counter(), time.process_time()
         report = plan.plan_due(database, settings)
         seconds, processor = time.perf_counter() - started, time.process_time() - busy
         after = _spent(postmaster)
+        if mine and its:
+            _keep_to(postmaster, every, every)
     return Planned(
         seconds,
         processor,
@@ -224,7 +248,7 @@ def given(database: Database) -> tuple[str, int, int]:
 def forget(database: Database) -> None:
     """Back to before planning."""
     with database.transaction() as session:
-        session.execute(text("TRUNCATE digest, delivery"))
+        session.execute(text("TRUNCATE digest, delivery, carried_over"))
         session.execute(text("UPDATE reader SET next_digest_at = now() - interval '1 hour', last_edition_id = 0"))
     tidy(database)
 
@@ -247,6 +271,11 @@ def measured(readers: int, folder: Path) -> dict[str, Any]:
     }
 
 
+def _in_a_process(settings: Settings, mine: list[int], its: list[int]) -> Planned:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(ours, (settings, mine, its))
+
+
 def _run(readers: int, home: Path, *, with_peer: bool) -> tuple[dict[str, Any], float | None]:
     """Our figures, and the peer's seconds."""
     settings = Settings(home=home, postal_address="1 Example Street")
@@ -257,8 +286,12 @@ def _run(readers: int, home: Path, *, with_peer: bool) -> tuple[dict[str, Any], 
         match.match_pending(database)
         tidy(database)
         after_matching = time.perf_counter()
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            planned = pool.apply(ours, (settings,))
+        one, others = cores()
+        together = None
+        if others:
+            together = _in_a_process(settings, one, one)
+            forget(database)
+        planned = _in_a_process(settings, one, others)
         by_us, stored, matched = given(database)
         assert stored == planned.digests
         beside = None
@@ -275,6 +308,7 @@ def _run(readers: int, home: Path, *, with_peer: bool) -> tuple[dict[str, Any], 
         "matches_per_reader": matched,
         "processor_seconds": round(planned.processor_seconds, 2),
         "server_processor_seconds": round(planned.server_processor_seconds, 2),
+        "all_on_one_core": together and round(together.seconds, 2),
         "peak_mib": planned.peak_mib,
         "load_seconds": round(after_filling - started, 1),
         "match_seconds": round(after_matching - after_filling, 1),

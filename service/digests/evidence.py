@@ -55,7 +55,7 @@ def found(readings: Readings, expression: Expression) -> list[Piece]:
         places = marking.found(reading, marking.in_field(wanted, field))
         if places:
             return marking.excerpt(reading.text, places, LONGEST)
-    anywhere = [term for term in wanted if term.field is None]
+    anywhere = [term for term in wanted if term.field in (None, "about")]
     for keyword in readings.paper.keywords if anywhere else ():
         made = marking.pieces(keyword, marking.found(marking.read(keyword), anywhere))
         if any(piece.marked for piece in made):

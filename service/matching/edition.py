@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from service.matching import emphasis
 from service.matching.expression import And, Exact, Expression, Not, Or, Text
 from service.matching.index import IndexedPaper, folded
 from service.matching.normalise import singular
@@ -24,6 +25,8 @@ from service.matching.places import BITS, Place
 
 _ANYWHERE: Final = (("title", Place.TITLE), ("abstract", Place.ABSTRACT), ("keywords", Place.KEYWORDS))
 _PLACES: Final = {**dict(_ANYWHERE), "org": Place.ORGANIZATION}
+_SUBJECT: Final = "about"
+"""The field of what abstracts dwell on: whole runs of words."""
 _END: Final = " | "
 """Between the texts of one field: no token holds it, so no phrase spans it."""
 _CELLS: Final = 4_000_000
@@ -73,7 +76,8 @@ class EditionIndex:
                 self._add(field, values, bit)
         self._somewhere = frozenset[str]().union(*(self._sets.get(field, {}) for field, _ in _ANYWHERE))
         self._words = {
-            field: sorted(each for each in self._sets.get(field, {}) if " " not in each) for field in _PLACES
+            field: sorted(each for each in self._sets.get(field, {}) if " " not in each)
+            for field in (*_PLACES, _SUBJECT)
         }
         self._everything = (1 << len(ordered)) - 1
         self._remembered: dict[Text | str, _Found] = {}
@@ -185,18 +189,28 @@ class EditionIndex:
 
     def _of_text(self, text: Text) -> _Found:
         fields: Sequence[tuple[str, Place]] = _ANYWHERE
-        if text.field is not None:
+        if text.field not in (None, _SUBJECT):
             fields = ((text.field, _PLACES[text.field]),)
         papers = 0
         planes: list[tuple[int, int]] = []
         for field, place in fields:
             where = self._begun(field, text.words[0]) if text.prefix else self._in_a_row(field, text.words)
+            dwelt = where & self._dwelt_on(text) if where and field == "abstract" else 0
+            if text.field == _SUBJECT and field == "abstract":
+                where = dwelt
+            if dwelt:
+                planes.append((int(Place.DWELT_ON), dwelt))
             if where:
                 papers |= where
                 planes.append((int(place), where))
                 if place is Place.TITLE and len(text.words) > 1:
                     planes.append((int(Place.PHRASE), where))
         return (papers, tuple(planes)) if papers else _NOTHING
+
+    def _dwelt_on(self, text: Text) -> int:
+        if text.prefix:
+            return self._begun(_SUBJECT, text.words[0])
+        return self._sets.get(_SUBJECT, {}).get(emphasis.asked(text.words), 0)
 
     def _in_a_row(self, field: str, words: tuple[str, ...]) -> int:
         sets = self._sets.get(field)

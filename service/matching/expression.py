@@ -12,7 +12,10 @@ from service.matching.normalise import compounded
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Words in a row, in the running text: of the title, the abstract, or (``field`` None) either; ``org`` too."""
+    """Words in a row, in the running text: of the title, the abstract, or (``field`` None) either; ``org`` too.
+
+    ``about`` is either again, but in the abstract only where it dwells on them (``emphasis``).
+    """
 
     words: tuple[str, ...]
     field: str | None = None
@@ -51,7 +54,7 @@ _STOP_WORDS: Final = frozenset(
     " to using via was we were which with".split()
 )
 _CHEAP_LETTERS: Final = 4
-_TEXT_FIELDS: Final = frozenset(("title", "abstract", "org"))
+_TEXT_FIELDS: Final = frozenset(("title", "abstract", "about", "org"))
 _TOKEN: Final = re.compile(r'[()]|[a-z]+:|"[^"]*"|[^\s():"]+')
 
 

@@ -17,8 +17,9 @@ import tantivy
 from numpy.typing import NDArray
 from tantivy import Occur
 
+from service.matching import emphasis
 from service.matching.expression import And, Exact, Expression, Not, Or, Text
-from service.matching.normalise import joined, name, singular
+from service.matching.normalise import joined, name, singular, tokens
 from service.papers import taxonomy
 
 TITLE_WEIGHT: Final = 3.0
@@ -146,7 +147,7 @@ def _schema() -> tantivy.Schema:
     builder.add_integer_field("age", stored=False, indexed=False, fast=True)
     for field in ("title", "abstract", "keywords", "org"):
         builder.add_text_field(field, tokenizer_name="spaces")
-    for field in ("author", "cat", "primary", "source"):
+    for field in ("about", "author", "cat", "primary", "source"):
         builder.add_text_field(field, tokenizer_name="raw", index_option="basic")
     return builder.build()
 
@@ -259,12 +260,19 @@ def compiled(expression: Expression) -> tantivy.Query:
                 tantivy.Query.boost_query(_words("keywords", words, prefix), KEYWORDS_WEIGHT),
             ]
             return tantivy.Query.disjunction_max_query(anywhere, _TIE_BREAKER)
+        case Text(words, "about", prefix):
+            subject = [
+                tantivy.Query.boost_query(_words("title", words, prefix), TITLE_WEIGHT),
+                _dwelt_on(words, prefix),
+                tantivy.Query.boost_query(_words("keywords", words, prefix), KEYWORDS_WEIGHT),
+            ]
+            return tantivy.Query.disjunction_max_query(subject, _TIE_BREAKER)
         case Text(words, field, prefix):
             query = _words(field or "", words, prefix)
             return tantivy.Query.boost_query(query, TITLE_WEIGHT) if field == "title" else query
         case Exact(field, value):
             score = AUTHOR_SCORE if field == "author" else TAG_SCORE
-            return tantivy.Query.const_score_query(tantivy.Query.term_query(SCHEMA, field, value), score)
+            return tantivy.Query.const_score_query(_whole(field, value), score)
         case Or(parts):
             return tantivy.Query.boolean_query([(Occur.Should, compiled(part)) for part in parts])
         case And(parts):
@@ -280,11 +288,21 @@ def _clause(part: Expression) -> tuple[Occur, tantivy.Query]:
     return (Occur.MustNot, compiled(part.part)) if isinstance(part, Not) else (Occur.Must, compiled(part))
 
 
+def _dwelt_on(words: tuple[str, ...], prefix: bool) -> tantivy.Query:
+    dwelt = _words("about", words, prefix) if prefix else _whole("about", emphasis.asked(words))
+    return tantivy.Query.boolean_query([(Occur.Must, _words("abstract", words, prefix)), (Occur.Must, dwelt)])
+
+
+def _whole(field: str, value: str) -> tantivy.Query:
+    return tantivy.Query.term_query(SCHEMA, field, value)
+
+
 def _words(field: str, words: tuple[str, ...], prefix: bool) -> tantivy.Query:
     if prefix:
-        # Tokens are letters and digits only, so there is nothing to escape. The index holds "model" for "models".
+        # Tokens are letters and digits only, so there is nothing to escape; of runs of words only single ones are
+        # meant. The index holds "model" for "models".
         start, whole = words[0], singular(words[0])
-        return tantivy.Query.regex_query(SCHEMA, field, f"{start}.*" if whole == start else f"{start}.*|{whole}")
+        return tantivy.Query.regex_query(SCHEMA, field, f"{start}[^ ]*" if whole == start else f"{start}[^ ]*|{whole}")
     if len(words) == 1:
         return tantivy.Query.term_query(SCHEMA, field, words[0])
     return tantivy.Query.phrase_query(SCHEMA, field, list(words))
@@ -297,19 +315,21 @@ class Folded:
     running: dict[str, tuple[str, ...]]
     """By field: title, abstract, keywords, org. A phrase never goes from one text to the next."""
     whole: dict[str, tuple[str, ...]]
-    """By field: author, cat, primary, source."""
+    """By field: author, cat, primary, source; and about, what the abstract dwells on."""
 
 
 def folded(paper: IndexedPaper) -> Folded:
     """The one reading of a paper, for search and for matching."""
+    abstract = tokens(paper.abstract)
     return Folded(
         running={
             "title": (joined(paper.title),),
-            "abstract": (joined(paper.abstract),),
+            "abstract": (" ".join(abstract),),
             "keywords": tuple(joined(keyword) for keyword in paper.keywords),
             "org": (joined(paper.organization),) if paper.organization else (),
         },
         whole={
+            "about": emphasis.dwelt_on(paper.abstract, abstract),
             "author": tuple(dict.fromkeys(name(author) for author in paper.authors)),
             "cat": tuple(dict.fromkeys(each for category in paper.categories for each in _with_archive(category))),
             "primary": _with_archive(paper.categories[0]) if paper.categories else (),

@@ -77,10 +77,12 @@ class QueryError(Exception):
         """Counted from 0; None where the whole query is meant."""
 
 
-_TEXT_FIELDS = {"title": "title", "ti": "title", "abstract": "abstract", "abs": "abstract", "org": "org"}
+_TEXT_FIELDS = {
+    "title": "title", "ti": "title", "abstract": "abstract", "abs": "abstract", "about": "about", "org": "org",
+}  # fmt: skip
 _EXACT_FIELDS = {"author": "author", "au": "author", "cat": "cat", "primary": "primary", "source": "source"}
 _FIELDS = {**_TEXT_FIELDS, **_EXACT_FIELDS}
-_READABLE_FIELDS = "title: abstract: author: org: cat: primary: source:"
+_READABLE_FIELDS = "title: abstract: about: author: org: cat: primary: source:"
 
 # What phones and word processors put in the place of what is on the key; each is one character, so columns stay.
 _TYPED: Final = str.maketrans(
@@ -102,7 +104,7 @@ _GRAMMAR = r"""
     _OR.3: /OR(?=[\s()"]|$)|\|\|/
     _NOT.3: /NOT(?=[\s()"]|$)/
     _MINUS.3: /-+(?=[^\s\-)])/
-    FIELD.2: /(title|ti|abstract|abs|author|au|org|cat|primary|source):\s*(?=[^\s:)])|[A-Za-z]+:(?=[^\s:\/)])/i
+    FIELD.2: /(title|ti|abstract|abs|about|author|au|org|cat|primary|source):\s*(?=[^\s:)])|[A-Za-z]+:(?=[^\s:\/)])/i
     PHRASE.2: /"[^"]*"\*?/
     WORD: /(?!(AND|OR|NOT)([\s()"]|$))[^\s"()]+/
     %ignore /\s+/
@@ -156,7 +158,12 @@ def explain(expression: Expression) -> str:
     match expression:
         case Text(words, field, is_prefix):
             said = f"words beginning with “{words[0]}”" if is_prefix else f"“{' '.join(words)}”"
-            where = {"title": " in the title", "abstract": " in the abstract", "org": " as organization"}
+            where = {
+                "title": " in the title",
+                "abstract": " in the abstract",
+                "about": " as a main subject",
+                "org": " as organization",
+            }
             return said + (where[field] if field else "")
         case Exact("author", value):
             return f"author “{value}”"
@@ -187,6 +194,8 @@ def _check_limits(text: str) -> None:
         raise QueryError(f"the query is too long: {len(text)} characters, at most {LONGEST} are allowed")
     if not text.strip():
         raise QueryError('the query is empty: type a word, a "phrase", or a field such as cat:cs.CL')
+    if not text.isascii() and len(unicodedata.normalize("NFKC", text)) > 2 * LONGEST:
+        raise QueryError("the query holds signs that each stand for many letters: write out what they mean")
     for column, character in enumerate(text):
         if unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\n\r":
             raise QueryError("the query holds a control character: remove it", column)

@@ -137,7 +137,7 @@ def excerpt(text: str, places: Sequence[Place], longest: int) -> list[Piece]:
 
 
 def in_field(terms: Iterable[Text], field: str) -> list[Text]:
-    return [term for term in terms if term.field in (None, field)]
+    return [term for term in terms if term.field in (None, "about", field)]
 
 
 def _occurrences(reading: Reading, term: Text) -> Iterator[Place]:

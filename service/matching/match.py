@@ -29,17 +29,18 @@ OLDEST: Final = timedelta(days=14)
 _BATCH: Final = 20_000
 _TEXTS: Final = "SELECT id, canonical FROM query WHERE id = ANY(%s) ORDER BY id"
 _LACKING: Final = text("""
-    SELECT id FROM query
-    WHERE NOT EXISTS (SELECT FROM match WHERE edition_id = :edition AND query_id = query.id)
-        AND (
-            EXISTS (SELECT FROM topic WHERE topic.query_id = query.id)
-            OR EXISTS (
-                SELECT FROM interest JOIN reader ON reader.id = interest.reader_id
-                WHERE interest.query_id = query.id AND reader.state <> 'unsubscribed'
-            )
+    WITH lacking AS MATERIALIZED (
+        SELECT id FROM query WHERE NOT EXISTS (SELECT FROM match WHERE edition_id = :edition AND query_id = query.id)
+    )
+    SELECT id FROM lacking
+    WHERE EXISTS (SELECT FROM topic WHERE topic.query_id = lacking.id)
+        OR EXISTS (
+            SELECT FROM interest JOIN reader ON reader.id = interest.reader_id
+            WHERE interest.query_id = lacking.id AND reader.state <> 'unsubscribed'
         )
 """)
-"""Reads pk_match; then, of the few that are lacking, ix_interest_query_id until one follower is found."""
+"""Reads pk_match; then, of the few that are lacking, ix_interest_query_id until one follower is found. Left to itself
+PostgreSQL looks for the followers of every query first."""
 _CLAIM: Final = "SELECT FROM edition WHERE id = %s FOR NO KEY UPDATE"
 _THERE: Final = "SELECT array_send(array_agg(query_id)) FROM match WHERE edition_id = %s AND query_id = ANY(%s)"
 _ROWS: Final = "COPY match (edition_id, query_id, paper_ids, places) FROM STDIN (FORMAT binary)"

@@ -76,8 +76,9 @@ _PLURAL_IN_ICS = frozenset(
     "topics metrics heuristics characteristics comics clinics lyrics antibiotics logics epidemics critics fabrics"
     " mosaics harmonics plastics ceramics academics".split()
 )
-# Beginnings that are no words of their own: what follows is written to them with a hyphen, a space or nothing. Measured
-# on the first half of the labels (benchmarks/relevance.py); others (self-, cross-, re-) are hardly ever written in one.
+# Beginnings that are no words of their own: what follows is written to them with a hyphen, a space or nothing. Chosen
+# with a look at both halves of the labels (benchmarks/relevance.py, decision 017); others (self-, cross-, re-) are
+# hardly ever written in one.
 _BEGINNINGS = frozenset(("multi", "non", "pre", "semi"))
 # Words of their own, which only in these pairs are also written as one.
 _PAIRS = {

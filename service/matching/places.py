@@ -17,10 +17,12 @@ class Place(IntFlag):
     PHRASE = 32
     """Several words in a row, in the title."""
     AUTHOR = 64
+    DWELT_ON = 128
+    """The abstract says it more than once, or introduces it with an abbreviation (``emphasis``)."""
 
 
 TELLING = Place.AUTHOR | Place.PHRASE
 """By itself enough for the first tier."""
-SIGNALS = Place.AUTHOR | Place.TITLE | Place.ABSTRACT | Place.KEYWORDS
+SIGNALS = Place.AUTHOR | Place.TITLE | Place.ABSTRACT | Place.KEYWORDS | Place.DWELT_ON
 """Each counts as one signal, of which two or more make the second tier."""
-BITS = 7
+BITS = 8

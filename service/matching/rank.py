@@ -4,7 +4,7 @@
 2. Each paper has a *standing* with its reader, of these, the earlier outweighing all later ones:
 
    - its tier: an author, or a phrase in the title, was asked for (2); several signals, from one interest or from
-     several (1); one signal (0);
+     several (1); one signal (0). That the abstract dwells on a word and does not only mention it is a signal;
    - where it was found: in the title or as an author (2), in other text (1), by a category or source alone (0);
    - the number of interests that matched it;
    - its likeness to what the reader liked (``likeness``), for readers who said;
@@ -16,7 +16,9 @@
    An interest that a reader wants more of gets two papers in each turn, one they want less of gets one in every second.
 4. What is chosen is shown in the order of standing.
 
-Everything of a chunk of readers is packed into integers of 64 bits and sorted; no step looks at one reader.
+Everything of a chunk of readers is packed into integers of 64 bits and sorted; no step looks at one reader. What is to
+be sorted is in the order of readers already, and only a few numbers of each are not: numpy's stable sort, which goes by
+what is in order, takes a third of the time of its quickest.
 """
 
 from __future__ import annotations
@@ -185,7 +187,7 @@ def choose(
     # Best first within each reader; the ordinal among the reader's groups breaks ties and finds the group again.
     ordinal = np.arange(len(start)) - first[reader]
     packed = (((reader << _STANDING_BITS) | (_STANDINGS - 1 - standing)) << paper_bits) | ordinal
-    packed.sort()
+    packed.sort(kind="stable")
     order = first[reader] + (packed & ((1 << paper_bits) - 1))
     chosen = np.ones(len(order), np.bool_)
     crowded = matched > limits
@@ -214,7 +216,7 @@ def _grouped(candidates: Candidates, paper_bits: int) -> Ints:
         packed = (((packed[wanted] << _SLOT_BITS) | candidates.slot[wanted]) << BITS) | candidates.places[wanted]
     else:
         packed = (((packed << _SLOT_BITS) | candidates.slot) << BITS) | candidates.places
-    packed.sort()
+    packed.sort(kind="stable")
     return packed
 
 
@@ -238,7 +240,7 @@ def _helped(
     ``rank`` is the paper's place in the reader's order of standing."""
     low = (1 << paper_bits) - 1
     packed = (((reader << _SLOT_BITS) | slot) << paper_bits) | rank
-    packed.sort()
+    packed.sort(kind="stable")
     interest = packed >> paper_bits
     begins = np.flatnonzero(np.diff(interest, prepend=-1))
     helping = np.arange(len(packed)) - np.repeat(begins, np.diff(begins, append=len(packed)))
@@ -253,11 +255,11 @@ def _helped(
         helping = np.where(weight > 0, helping // 2, np.where(weight < 0, seldom, helping))
     # The first helping in which a paper comes is the one that counts.
     by_paper = (((of << paper_bits) | rank) << paper_bits) | helping
-    by_paper.sort()
+    by_paper.sort(kind="stable")
     kept = by_paper[np.flatnonzero(np.diff(by_paper >> paper_bits, prepend=-1))]
     of, rank, helping = kept >> (2 * paper_bits), (kept >> paper_bits) & low, kept & low
     turn = (((of << paper_bits) | helping) << paper_bits) | rank
-    turn.sort()
+    turn.sort(kind="stable")
     of = turn >> (2 * paper_bits)
     before = np.searchsorted(of, np.arange(len(limits)))
     taken = np.arange(len(turn)) - before[of] < limits[of]
@@ -274,7 +276,7 @@ def _reasons(
     entry = np.arange(int(count.sum())) + np.repeat(start[shown] - before, count)
     at = np.repeat(np.arange(len(shown)), count)
     packed = (((at << 4) | (int(STRENGTH.max()) - STRENGTH[places[entry]])) << _SLOT_BITS) | slot[entry]
-    packed.sort()
+    packed.sort(kind="stable")
     begins = np.searchsorted(reader, np.arange(readers + 1))
     whose = reader[at]
     return {

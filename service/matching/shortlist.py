@@ -64,7 +64,9 @@ class Lists:
         number = np.bitwise_count(sets)
         paper_bits = max(len(upvotes).bit_length(), 1)
         standing = (STRENGTH[places] << _ESTEEM_BITS) | esteem(upvotes)[paper]
-        order = np.argsort((((row << _STANDING_BITS) | (_STANDINGS - 1 - standing)) << paper_bits) | paper)
+        order = np.argsort(
+            (((row << _STANDING_BITS) | (_STANDINGS - 1 - standing)) << paper_bits) | paper, kind="stable"
+        )
         before = np.cumsum(number, axis=1, dtype=np.int32) - number
         return cls(start, paper, places, paper[order], places[order], sets, before)
 

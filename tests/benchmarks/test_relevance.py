@@ -60,3 +60,11 @@ def test_ours_finds_more_of_what_is_meant_than_plain_matching_at_no_less_precisi
     for peer in ("substring", "word_boundary"):
         assert means["ours"]["recall"] > means[peer]["recall"]
         assert means["ours"]["precision"] >= means[peer]["precision"]
+
+
+def test_about_is_the_stricter_operating_point_on_dates_that_nothing_was_tuned_on(shared_data: Path) -> None:
+    _, second = relevance.halves(relevance.read(shared_data / "hf_daily.jsonl.gz"))
+    points = relevance.operating_points(relevance.evaluated(second, relevance.kept()))
+    every, about = points["every mention"]["pooled"], points["about:"]["pooled"]
+    assert about["precision"] > every["precision"] + 0.05
+    assert 0.5 < about["recall"] < every["recall"]

@@ -68,3 +68,13 @@ def test_text_of_one_length_and_times_go_in(database: Database) -> None:
         bulk.copy(connection, "COPY kept FROM STDIN (FORMAT binary)", bulk.fixed(columns))
         found = connection.execute("SELECT a, extract(epoch FROM b)::text, c FROM kept").fetchall()
     assert found == [("abc", "0.000000", 1), ("xyz", "1.500000", 2)]
+
+
+def test_moments_come_out_as_microseconds_of_unix_time(database: Database) -> None:
+    with database.transaction() as session, bulk.cursor(session) as cursor:
+        query = (
+            "SELECT array_send(array_agg(at)) FROM unnest('{1970-01-01Z,2026-11-24 07:00:00.25Z}'::timestamptz[]) AS at"
+        )
+        sent = cursor.execute(query).fetchall()[0][0]
+    assert bulk.numbers(sent).tolist() == [0, 1_795_503_600_250_000]
+    assert (bulk.timestamps(bulk.numbers(sent)) + bulk.EPOCH).tolist() == [0, 1_795_503_600_250_000]

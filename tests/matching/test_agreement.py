@@ -12,7 +12,9 @@ from service.matching.normalise import name, tokens
 from service.matching.places import Place
 
 _WORDS = st.sampled_from(["robot", "robots", "fish", "deep", "learning", "deep-learning", "the", "robotics", "4"])
+_ABBREVIATED = "(RL)"
 _TITLES = st.lists(_WORDS, min_size=1, max_size=5).map(" ".join)
+_ABSTRACTS = st.lists(_WORDS | st.just(_ABBREVIATED), min_size=1, max_size=9).map(" ".join)
 _NAMES = st.sampled_from(["Ada Inventor", "Ada B. Inventor", "Bo Made-Up"])
 _CATEGORIES = st.sampled_from(["cs.CL", "cs.CV", "stat.ML", "quant-ph"])
 _PAPERS = st.lists(
@@ -20,7 +22,7 @@ _PAPERS = st.lists(
         IndexedPaper,
         id=st.integers(1, 10**9),
         title=_TITLES,
-        abstract=_TITLES,
+        abstract=_ABSTRACTS,
         keywords=st.lists(_TITLES, max_size=2).map(tuple),
         authors=st.lists(_NAMES, max_size=2).map(tuple),
         organization=st.none() | _TITLES,
@@ -33,8 +35,8 @@ _PAPERS = st.lists(
 _LEAVES = st.one_of(
     _WORDS,
     _TITLES.map(lambda words: f'"{words}"'),
-    st.builds("{}:{}".format, st.sampled_from(["title", "abstract", "org"]), _WORDS),
-    st.sampled_from(["rob*", "title:robots*", "lear*"]),
+    st.builds("{}:{}".format, st.sampled_from(["title", "abstract", "about", "org"]), _WORDS),
+    st.sampled_from(["rob*", "title:robots*", "about:rob*", "lear*", "rl", "about:rl"]),
     _NAMES.map(lambda each: f'author:"{each}"'),
     st.builds("{}:{}".format, st.sampled_from(["cat", "primary"]), _CATEGORIES | st.sampled_from(["cs", "stat.*"])),
     st.just("source:arxiv"),
@@ -58,12 +60,35 @@ def _holds(words: tuple[str, ...], text: str, *, prefix: bool) -> bool:
     return any(tuple(there[at : at + len(words)]) == words for at in range(len(there)))
 
 
+def _dwells_on(words: tuple[str, ...], abstract: str, *, prefix: bool) -> bool:
+    """The abstract holds the words, and the same without common ones at either end twice, or before or as "(RL)"."""
+    if not _holds(words, abstract, prefix=prefix):
+        return False
+    if prefix:
+        return any(
+            _dwells_on((word,), abstract, prefix=False) for word in tokens(abstract) if _holds(words, word, prefix=True)
+        )
+    telling = [at for at, word in enumerate(words) if word != "the"]
+    if not telling:
+        return False
+    kept = list(words[telling[0] : telling[-1] + 1])
+    there = tokens(abstract)
+    if [there[at : at + len(kept)] for at in range(len(there))].count(kept) > 1:
+        return True
+    pieces = abstract.split()
+    before = [tokens(" ".join(pieces[:at])) for at, piece in enumerate(pieces) if piece == _ABBREVIATED]
+    return bool(before) and (kept == ["rl"] or (len(kept) <= 2 and any(each[-len(kept) :] == kept for each in before)))
+
+
 def _archive(category: str) -> str:
     return category.partition(".")[0]
 
 
 def _matches(paper: IndexedPaper, expression: Expression) -> bool:
     match expression:
+        case Text(words, "about", prefix):
+            told = any(_holds(words, part, prefix=prefix) for part in [paper.title, *paper.keywords])
+            return told or _dwells_on(words, paper.abstract, prefix=prefix)
         case Text(words, field, prefix):
             parts = {"title": [paper.title], "abstract": [paper.abstract], "org": [paper.organization or ""]}
             read = [paper.title, paper.abstract, *paper.keywords] if field is None else parts[field]
@@ -95,9 +120,11 @@ def _found_in(paper: IndexedPaper, expression: Expression) -> Place:
             }
             found = Place(0)
             for place, (name_, texts) in read.items():
-                here = name_ == field if field else place is not Place.ORGANIZATION
-                if here and any(_holds(words, text, prefix=prefix) for text in texts):
-                    found |= place
+                here = name_ == field if field not in (None, "about") else place is not Place.ORGANIZATION
+                dwelt = place is Place.ABSTRACT and _dwells_on(words, paper.abstract, prefix=prefix)
+                held = any(_holds(words, text, prefix=prefix) for text in texts)
+                if here and (dwelt or (held and (field != "about" or place is not Place.ABSTRACT))):
+                    found |= place | (Place.DWELT_ON if dwelt else Place(0))
             return found | Place.PHRASE if Place.TITLE in found and len(words) > 1 else found
         case Exact("author", _):
             return Place.AUTHOR

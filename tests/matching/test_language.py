@@ -94,7 +94,7 @@ def test_terms_are_what_the_query_wants_to_read() -> None:
 WORDS = st.sampled_from(["robot", "fish", "deep", "learning", "a", "the", "42", "gpt"])
 LEAVES: st.SearchStrategy[Expression] = st.one_of(
     st.builds(lambda words, field: Text(tuple(words), field), st.lists(WORDS, min_size=1, max_size=3),
-              st.sampled_from([None, "title", "abstract", "org"])),
+              st.sampled_from([None, "title", "abstract", "about", "org"])),
     st.builds(lambda word: Text((word,), None, prefix=True), st.sampled_from(["neur", "robo"])),
     st.builds(Exact, st.just("author"), st.sampled_from(["ada inventor", "bo"])),
     st.builds(Exact, st.sampled_from(["cat", "primary"]), st.sampled_from(["cs.CL", "cs", "hep-th"])),

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.matching import likeness
@@ -23,6 +23,7 @@ def test_what_is_like_the_liked_rises_and_what_is_like_the_disliked_sinks_by_les
     assert of_nobody == NEUTRAL == fish_for_other < birds_for_other
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 600), min_size=1, max_size=600, unique=True), st.integers(0, 600))
 def test_blocks_of_readers_are_told_the_same_as_all_at_once(known: list[int], begin: int) -> None:
     vectors = Background.of(TEXTS).vectors(TEXTS)

@@ -11,6 +11,7 @@ from service.matching.places import Place
 from service.matching.rank import Candidates, choose, esteem
 
 TITLE, ABSTRACT, TAG = Place.TITLE, Place.ABSTRACT, Place.TAG
+DWELT = ABSTRACT | Place.DWELT_ON
 PHRASE, AUTHOR, KEYWORDS = Place.PHRASE | Place.TITLE, Place.AUTHOR, Place.KEYWORDS
 
 Entry = tuple[int, int, int, Place, bool]
@@ -20,7 +21,7 @@ ENTRY = st.tuples(
     st.integers(0, READERS - 1),
     st.integers(0, 4),
     st.integers(0, PAPERS - 1),
-    st.sampled_from([TITLE, ABSTRACT, TAG, PHRASE, AUTHOR, KEYWORDS, TITLE | ABSTRACT, TAG | ABSTRACT]),
+    st.sampled_from([TITLE, ABSTRACT, TAG, PHRASE, AUTHOR, KEYWORDS, TITLE | ABSTRACT, TAG | ABSTRACT, DWELT]),
     st.sampled_from([False] * 9 + [True]),
 )
 
@@ -41,7 +42,8 @@ def candidates(entries: list[Entry]) -> Candidates:
 
 
 def signals(places: Place) -> int:
-    return sum(bool(places & each) for each in (Place.AUTHOR, Place.TITLE, Place.ABSTRACT, Place.KEYWORDS))
+    each_is_one = (Place.AUTHOR, Place.TITLE, Place.ABSTRACT, Place.KEYWORDS, Place.DWELT_ON)
+    return sum(bool(places & each) for each in each_is_one)
 
 
 def tier(places: list[Place]) -> int:

@@ -21,6 +21,7 @@ PLACES = [
     Place.AUTHOR,
     Place.TITLE | Place.PHRASE,
     Place.TITLE | Place.ABSTRACT,
+    Place.ABSTRACT | Place.DWELT_ON,
 ]
 
 
