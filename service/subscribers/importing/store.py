@@ -120,8 +120,7 @@ class Store:
         return Prepared("".join(lines), len(entries), list(places))
 
     def enter(self, session: Session, chunk: Prepared) -> ChunkReport:
-        """Enter a chunk, in the caller's transaction."""
-        self._learn_queries(session, chunk.sets)
+        """Enter a chunk whose queries have been learnt, in the caller's transaction."""
         with raw(session).cursor() as cursor:
             cursor.execute(_STAGE)
             with cursor.copy(
@@ -153,11 +152,15 @@ class Store:
             address_hash = addresses.hashed(self._settings, each.address.key)
             suppression.add(session, address_hash, reason=each.reason, detail=each.detail)
 
-    def forget(self) -> None:
-        """After a chunk that was rolled back: ids of queries drawn in it mean nothing."""
-        self._queries.clear()
+    def learn(self, session: Session, chunk: Prepared) -> None:
+        """Store the queries of a chunk that are not known yet, in the caller's transaction.
 
-    def _learn_queries(self, session: Session, sets: Sequence[tuple[Wish, ...]]) -> None:
-        unknown = sorted({wish.query_text for wishes in sets for wish in wishes} - self._queries.keys())
+        Rolled back, it has to be forgotten: ids of queries drawn in it mean nothing.
+        """
+        unknown = sorted({wish.query_text for wishes in chunk.sets for wish in wishes} - self._queries.keys())
         ids = queries.store_many(session, [language.parse(each) for each in unknown])
         self._queries.update(zip(unknown, ids, strict=True))
+
+    def forget(self) -> None:
+        """Forget what :meth:`learn` learnt."""
+        self._queries.clear()
