@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test faults install lint lock screenshots translations clean
+.PHONY: run test faults install lint bench lock screenshots translations clean
 .DEFAULT_GOAL := run
 
 # Each stamp is newer than the lock file it was installed from; a changed lock installs anew.
@@ -34,6 +34,9 @@ lint: $(VENV)/.dev ## format, lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev ## every benchmark beside its peer: docs/benchmarks.md (some 20 minutes; wants an idle machine)
+	$(BIN)/python -m benchmarks.suite
 
 screenshots: $(VENV)/.dev ## docs/screenshots, taken from the sample papers (needs Chromium)
 	$(BIN)/python -m tests.journeys.screenshots

@@ -25,8 +25,8 @@ def write(into: Path, results: Results) -> None:
 def _lines(results: Results, drawn: Mapping[str, str]) -> Iterator[str]:
     yield "# Benchmarks"
     yield ""
-    yield "Written by `make bench`; `python -m benchmarks.suite --only NAME` measures one again. Each benchmark runs alone, in a"
-    yield "process of its own, with its peer beside it in the same run; what exactly is measured stands at the head of"
+    yield "Written by `make bench`; `python -m benchmarks.suite --only NAME` measures one again. Each benchmark runs alone,"
+    yield "in a process of its own, with its peer beside it in the same run; what exactly is measured stands at the head of"
     yield "`benchmarks/<module>.py`. The raw lines are in [results.json](benchmarks/results.json)."
     yield ""
     if any(result["quick"] for result in results.values()):

@@ -35,13 +35,22 @@ def draw(folder: Path, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     for file, (caption, chart) in charts.items():
         if chart is not None:
             chart.title = caption
+            chart.add_xml_filter(_without_scripts)
             (folder / file).write_bytes(chart.render())
             drawn[file] = caption
     return drawn
 
 
+def _without_scripts(root: Any) -> Any:
+    """pygal's own configuration is a script, of no use without the other that it would fetch from its makers' site."""
+    for parent in list(root.iter()):
+        for child in [each for each in parent if str(each.tag).endswith("script")]:
+            parent.remove(child)
+    return root
+
+
 def _settings(**more: Any) -> dict[str, Any]:
-    # Without pygal's script, which would be fetched from its makers' site, and with ids that do not change.
+    # With ids that do not change from one drawing to the next.
     return {"js": (), "style": _STYLE, "width": 860, "height": 460, "pretty_print": True, "no_prefix": True,
             "legend_at_bottom": True, **more}  # fmt: skip
 

@@ -159,7 +159,9 @@ def _work_through(chunks: Iterator[_Chunk], progress: _Progress, on_progress: Ca
                 on_progress(rows)
 
         for chunk in chunks:
-            while len(entering) >= progress.at_once or any(not chunk.keys.isdisjoint(other.keys) for _, other in entering):
+            while len(entering) >= progress.at_once or any(
+                not chunk.keys.isdisjoint(other.keys) for _, other in entering
+            ):
                 see_in()
             progress.learn(chunk)
             before = entering[-1][0] if entering else None
@@ -320,7 +322,9 @@ class _Progress:
                     session.commit()
         except OperationalError as error:
             if isinstance(error.orig, LockNotAvailable):
-                raise ImportRefused("another process keeps a reader of this list: run the same command again") from error
+                raise ImportRefused(
+                    "another process keeps a reader of this list: run the same command again"
+                ) from error
             raise
         self.done = done
         return done.rows
