@@ -3,10 +3,10 @@
     python -m benchmarks.imports --rows 1000000 --json
 
 Each good row has two interests (topics of the catalogue, few of them followed by many; for one row in ten a typed
-query), an hour and a time zone. One row in a hundred is bad, in seven ways that lists are bad in. ``ours`` is good and bad rows
-a second by the clock around the whole command ``paperround readers import`` (its start included) into the embedded
-PostgreSQL with its durability on; ``peak_mib`` is the command's own. Then the tables are emptied, and the same command
-is killed (SIGKILL) once half the rows are in, and run again.
+query), an hour and a time zone. One row in a hundred is bad, in seven ways that lists are bad in. ``ours`` is good and
+bad rows a second by the clock around the whole command ``paperround readers import`` (its start included) into the
+embedded PostgreSQL with its durability on; ``peak_mib`` is the command's own. Then the tables are emptied, and the same
+command is killed (SIGKILL) once half the rows are in, and run again.
 
 After either, ``wrong`` counts whatever is not as the file says: good rows without a reader, readers that no good row
 names, readers without exactly their two interests or their one consent, bad rows that are not listed, and listed ones

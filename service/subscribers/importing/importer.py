@@ -38,7 +38,7 @@ from service.settings import Settings
 from service.subscribers import interests
 from service.subscribers.accounts import Preferences, check
 from service.subscribers.importing import columns, records
-from service.subscribers.importing.columns import Blocked, Entry, RowProblem, Shape, Understanding
+from service.subscribers.importing.columns import Blocked, Entry, RowProblem, Shape, TunedWish, Understanding
 from service.subscribers.importing.records import Row
 from service.subscribers.importing.store import ChunkReport, Consent, Prepared, Store
 
@@ -134,7 +134,8 @@ def run(
         layout = columns.layout(next(csv.reader([header], delimiter=parted_by)), options.mapping, options.shape)
         with database.transaction() as session:
             topics = interests.catalogue(session)
-            default = tuple(interests.from_topics(session, options.topics or [interests.DEFAULT_TOPIC]))
+            wishes = interests.from_topics(session, options.topics or [interests.DEFAULT_TOPIC])
+        default = tuple(TunedWish(each.label, each.query_text, each.topic_slug) for each in wishes)
         store = Store(settings, Consent(options.consent.strip(), f"import of {path.name}"), default, moment)
         understanding = Understanding(layout, topics, options.preferences, _LANGUAGE)
         progress = _Progress(database, store, path.name, _fingerprint(path, options), moment, options.dry_run)

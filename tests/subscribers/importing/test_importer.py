@@ -202,8 +202,9 @@ def test_a_file_that_is_not_there_or_empty_is_refused(database: Database, settin
 def test_an_export_can_be_imported_into_an_empty_house(database: Database, settings: Settings, tmp_path: Path) -> None:
     path = _list(
         tmp_path,
-        'a@example.org,reasoning,"robot arm\ngears -survey",18,Europe/Berlin',
-        "b@example.org,surveys reasoning,,0,Asia/Tokyo",
+        'a@example.org,reasoning,"robot arm\ngears -survey",18,Europe/Berlin,,mon,weekly,yes',
+        "b@example.org,surveys reasoning,,0,Asia/Tokyo,reasoning,,,",
+        header="email,topics,queries,hour,timezone,more_topics,weekdays,cadence,plain_text",
     )
     importing.run(database, settings, path, _options(path))
     first, second = tmp_path / "first.csv", tmp_path / "second.csv"
@@ -224,6 +225,10 @@ def test_an_export_can_be_imported_into_an_empty_house(database: Database, setti
     assert without_moment(first) == without_moment(second)
     rows = list(csv.DictReader(first.open(newline="")))
     assert [len(row["queries"].splitlines()) for row in rows] == [2, 0]
+    assert [(row["cadence"], row["plain_text"], row["more_topics"]) for row in rows] == [
+        ("weekly", "t", ""),
+        ("daily", "f", "reasoning"),
+    ]
     assert [row["topics"] for row in rows] == ["reasoning", "surveys reasoning"]
 
 
