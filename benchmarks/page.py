@@ -26,8 +26,8 @@ def _lines(results: Results, drawn: Mapping[str, str]) -> Iterator[str]:
     yield "# Benchmarks"
     yield ""
     yield "Written by `make bench`; `python -m benchmarks.suite --only NAME` measures one again. Each benchmark runs"
-    yield "alone, in a process of its own, with its peer beside it in the same run; what exactly is measured stands at the"
-    yield "head of `benchmarks/<module>.py`. The raw lines are in [results.json](benchmarks/results.json)."
+    yield "alone, in a process of its own, with its peer beside it in the same run; what exactly is measured stands at"
+    yield "the head of `benchmarks/<module>.py`. The raw lines are in [results.json](benchmarks/results.json)."
     yield ""
     if any(result["quick"] for result in results.values()):
         yield "**This is a quick run: it shows that the benchmarks run, not how fast anything is.**"
