@@ -181,7 +181,7 @@ ENTRIES: Final = (
         "two sender processes in folders of their own, over one PostgreSQL and one Redis",
         "one such process",
         "senders",
-        quick=("--messages", "600", "--counts", "1", "2"),
+        quick=("--messages", "600", "--counts", "1", "2", "--rounds", "1"),
     ),
     Entry(
         "import",

@@ -196,9 +196,9 @@ def measured(messages: int, counts: Sequence[int], rounds: int, folder: Path) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--messages", type=int, default=10_000, help="readers, nearly all of whom get a digest")
+    parser.add_argument("--messages", type=int, default=20_000, help="readers, nearly all of whom get a digest")
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4], help="numbers of processes")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     parser.add_argument("--sender", action="store_true", help=argparse.SUPPRESS)
     wanted = parser.parse_args()
