@@ -7,7 +7,7 @@ every batch: a round of the full hour has one moment.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0015"
+revision = "0013"
 down_revision = "0012"
 branch_labels = None
 depends_on = None
