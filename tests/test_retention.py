@@ -90,3 +90,8 @@ def test_nothing_else_of_a_consent_can_be_changed(database: Database, settings: 
 
     with pytest.raises(DBAPIError, match="append-only"), database.connection() as connection:
         connection.execute(text(f"UPDATE consent_event SET {change}"))  # noqa: S608 (the test's own words)
+
+
+def test_deliveries_cannot_be_dropped_before_their_bounces_come() -> None:
+    with pytest.raises(ValueError, match="must be at least 30 days, or 0 for ever"):
+        Settings(keep_deliveries_days=5)
