@@ -142,14 +142,15 @@ _UNLIKE: Final = text("""
     WITH good AS (
         SELECT 'r' || n || '@example' || n % 50 || '.org' AS email FROM generate_series(1, :rows) AS n
         WHERE n % :one_in <> 0
-    ), per_reader AS (
-        SELECT email, (SELECT count(*) FROM interest WHERE reader_id = reader.id) AS interests,
-            (SELECT count(*) FROM consent_event WHERE reader_id = reader.id) AS consents
-        FROM reader
+    ), interests AS (
+        SELECT reader_id, count(*) AS number FROM interest GROUP BY reader_id
+    ), consents AS (
+        SELECT reader_id, count(*) AS number FROM consent_event GROUP BY reader_id
     )
-    SELECT count(*) FROM good FULL JOIN per_reader USING (email)
-    WHERE per_reader.interests IS DISTINCT FROM 2 OR per_reader.consents IS DISTINCT FROM 1
-        OR NOT EXISTS (SELECT FROM good AS named WHERE named.email = per_reader.email)
+    SELECT count(*) FROM good FULL JOIN reader ON reader.email = good.email
+    LEFT JOIN interests ON interests.reader_id = reader.id LEFT JOIN consents ON consents.reader_id = reader.id
+    WHERE good.email IS NULL OR reader.id IS NULL
+        OR interests.number IS DISTINCT FROM 2 OR consents.number IS DISTINCT FROM 1
 """)
 
 
