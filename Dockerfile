@@ -1,5 +1,5 @@
 # One image for every process: web, worker, beat, migrate. It runs as an unprivileged user, on a read-only file system
-# with a writable /data and /tmp. Replace both tags by digests (python@sha256:…) before you rely on the image.
+# with a writable /data and /tmp. Run `make pin-images` before you rely on it: both tags become digests.
 FROM python:3.13-slim-bookworm AS build
 WORKDIR /app
 RUN python -m venv /venv

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test faults install lint lock screenshots translations clean
+.PHONY: run test faults install lint bench pin-images lock screenshots translations clean
 .DEFAULT_GOAL := run
 
 # Each stamp is newer than the lock file it was installed from; a changed lock installs anew.
@@ -34,6 +34,12 @@ lint: $(VENV)/.dev ## format, lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev ## every benchmark beside its peer: docs/benchmarks.md (some 20 minutes; wants an idle machine)
+	$(BIN)/python -m benchmarks.suite
+
+pin-images: $(VENV)/.runtime ## tags in Dockerfile and docker-compose.yml become today's digests (needs Docker)
+	$(BIN)/python deploy/pin_images.py
 
 screenshots: $(VENV)/.dev ## docs/screenshots, taken from the sample papers (needs Chromium)
 	$(BIN)/python -m tests.journeys.screenshots

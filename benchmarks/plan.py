@@ -10,6 +10,7 @@ give every reader are compared. What is talked about is off in both: it is not w
 
 The peer takes minutes and gigabytes of disk for a million readers. Above 100,000 it is run with 100,000 in a database
 of their own, ours beside it: then "peer", "ratio" and "peer_readers" are of that size, and nothing is extrapolated.
+With ``--alone`` it is not run at all.
 
 Ours is run twice, and both are told: "ours" with the planner's process on one core and PostgreSQL on the others, as a
 server beside it is; "all_on_one_core" with the two on the same core. Where cores cannot be chosen, or there is but one,
@@ -253,8 +254,10 @@ def forget(database: Database) -> None:
     tidy(database)
 
 
-def measured(readers: int, folder: Path) -> dict[str, Any]:
-    row, beside = _run(readers, folder / "all", with_peer=readers <= PEER_MOST)
+def measured(readers: int, folder: Path, *, alone: bool) -> dict[str, Any]:
+    row, beside = _run(readers, folder / "all", with_peer=readers <= PEER_MOST and not alone)
+    if alone:
+        return {"bench": "plan", "unit": "s", "ours": row["seconds"], "peer": None, "ratio": None, **row}
     alike = row
     if beside is None:
         alike, beside = _run(PEER_MOST, folder / "beside", with_peer=True)
@@ -318,11 +321,12 @@ def _run(readers: int, home: Path, *, with_peer: bool) -> tuple[dict[str, Any], 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--readers", type=int, default=10_000)
+    parser.add_argument("--alone", action="store_true", help="without the peer")
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     wanted = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="paperround-benchmark-"))
     try:
-        row = measured(wanted.readers, folder)
+        row = measured(wanted.readers, folder, alone=wanted.alone)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if not wanted.json:

@@ -24,6 +24,8 @@ SMALLEST_SECRET = 32
 """Characters; ``openssl rand -hex 32`` gives 64."""
 SMALLEST_TOKEN = 16
 """Characters."""
+SHORTEST_KEPT = 30
+"""Days."""
 
 
 class SettingsError(Exception):
@@ -186,6 +188,15 @@ class Settings(BaseSettings):
     metrics_networks: str = ""
     """Space-separated addresses and networks that may read /metrics without a token, asking directly."""
 
+    # How long things are kept (service/retention.py)
+    keep_deliveries_days: int = Field(default=400, ge=0)
+    """Settled deliveries, what the relay answered, and their digests. 0 in this and the next: for ever; else 30 or more
+    here, since bounces come late."""
+    keep_visits_days: int = Field(default=90, ge=0)
+    """From where exactly a reader agreed: address and browser. Later only the network, /24 or /48, is known."""
+    keep_task_runs_days: int = Field(default=2, ge=1)
+    """What the workers did, and how long it took them."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @field_validator("site_url", "huggingface_url", "arxiv_rss_url", "arxiv_oai_url", "arxiv_api_url", "biorxiv_url")
@@ -249,6 +260,13 @@ class Settings(BaseSettings):
         if value is not None and 0 < len(value.get_secret_value()) < SMALLEST_TOKEN:
             raise ValueError(f"must have at least {SMALLEST_TOKEN} characters, for example `openssl rand -hex 16`")
         return value if value is not None and value.get_secret_value() else None
+
+    @field_validator("keep_deliveries_days")
+    @classmethod
+    def _long_enough(cls, value: int) -> int:
+        if 0 < value < SHORTEST_KEPT:
+            raise ValueError(f"must be at least {SHORTEST_KEPT} days, or 0 for ever: bounces come late")
+        return value
 
     @field_validator("trusted_proxies", "metrics_networks")
     @classmethod

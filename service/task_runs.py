@@ -10,7 +10,7 @@ from sqlalchemy import delete, insert
 from service.database import Database
 from service.database.tables import TaskRun
 
-KEPT: Final = timedelta(days=2)
+KEPT_DAYS: Final = 2
 
 
 def record(database: Database, task: str, seconds: float, error: str | None, *, now: datetime | None = None) -> None:
@@ -20,8 +20,8 @@ def record(database: Database, task: str, seconds: float, error: str | None, *, 
         connection.execute(insert(TaskRun), row)
 
 
-def prune(database: Database, *, now: datetime | None = None) -> int:
-    """Drop runs older than :data:`KEPT`; return how many."""
-    before = (now or datetime.now(UTC)) - KEPT
+def prune(database: Database, *, days: int = KEPT_DAYS, now: datetime | None = None) -> int:
+    """Drop runs older than ``days``; return how many."""
+    before = (now or datetime.now(UTC)) - timedelta(days=days)
     with database.connection() as connection:
         return connection.execute(delete(TaskRun).where(TaskRun.finished_at < before)).rowcount

@@ -5,23 +5,26 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import func, select, text
 
-from service import backup
+from service import backup, rounds
 from service.backup import BackupError
 from service.database import Database
 from service.database.embedded import EmbeddedPostgres
 from service.database.tables import Delivery, Digest, Reader
+from service.delivery import sender
 from service.digests import plan
 from service.outbox import rows
 from service.papers import ingest
 from service.readiness import prepare
 from service.settings import Settings
 from tests import factories
+from tests.delivery.servers import sink
 
 
 @pytest.fixture
@@ -57,6 +60,37 @@ def test_after_wipe_and_restore_nobody_is_planned_what_they_had(
     # The schema works on, counters and all.
     factories.edition(database, factories.record("Swimming Robots"))
     assert plan.plan_due(database, settings, everyone=True).digests == 2
+
+
+def test_a_round_goes_on_after_backup_wipe_and_restore_and_nobody_is_mailed_twice(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    readers = [f"r{number}@example.org" for number in range(6)]
+    for each in readers:
+        factories.reader(database, settings, each, queries=["robots"])
+    factories.edition(database, factories.record("Walking Robots"))
+    with sink() as server:
+        used = settings.model_copy(update={"smtp_url": f"smtp://127.0.0.1:{server.port}"})
+        plan.plan_due(database, used, everyone=True)
+        with database.connection() as connection:
+            connection.execute(text("UPDATE delivery SET due_at = now() + interval '1 hour' WHERE id % 2 = 0"))
+        assert sender.send_due(database, used).sent == 3
+        with database.connection() as connection:
+            connection.execute(text("UPDATE delivery SET due_at = now() - interval '1 hour' WHERE id % 2 = 0"))
+
+        backup.backup(database, used, tmp_path / "house.backup")
+        with database.connection() as connection:
+            connection.execute(text("DROP SCHEMA public CASCADE; CREATE SCHEMA public"))
+        prepare(database)
+        backup.restore(database, used, tmp_path / "house.backup")
+
+        assert rounds.run(database, used).sent == 0, "nothing is planned anew; what waited is of the earlier slot"
+        assert sorted(server.recipients) == readers
+        factories.edition(database, factories.record("Talking Robots"))
+        assert rounds.run(database, used, everyone=True).sent == 6
+        assert sorted(server.recipients) == sorted(readers * 2)
+        subjects = Counter((to, content.count(b"Walking Robots") > 0) for to, content in server.accepted)
+    assert set(subjects.values()) == {1}, "each reader has each paper in one mail"
 
 
 def test_what_was_sent_after_the_backup_can_be_taken_for_delivered(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
-from service import rounds, task_runs
+from service import retention, rounds, task_runs
 from service.delivery import recovery, sender
 from service.doorbell import Task, doorbell
 from service.outbox import letters
@@ -62,13 +62,16 @@ def sweep_leases() -> None:
 
 @app.task(name=Task.PRUNE, base=LoggedTask)
 def prune() -> None:
-    """Drop what has served: problems of old ingests, old runs, letters, links; warn of days that stay incomplete."""
+    """Drop what has served: problems of old ingests, runs, letters, links, deliveries; warn of incomplete days."""
     ingest.prune(database())
-    task_runs.prune(database())
+    task_runs.prune(database(), days=settings.keep_task_runs_days)
     letters.prune(database())
     with database().transaction() as session:
         sign_in.prune(session)
         address_change.prune(session)
+    kept = retention.apply(database(), settings)
+    if any(asdict(kept).values()):
+        log.info("retention.applied", **asdict(kept))
     with database().transaction() as session:
         overdue = coverage.overdue(session, settings.look_back_days)
     for late in overdue:

@@ -33,8 +33,10 @@ GRANT SELECT ON alembic_version TO paperround_web, paperround_worker;
 GRANT SELECT, INSERT, UPDATE (id) ON edition TO paperround_worker;
 GRANT SELECT ON edition TO paperround_web;
 GRANT SELECT, INSERT ON return_event TO paperround_web, paperround_worker;
--- The site shows readers all that is held of them, their consent among it.
+-- The site shows readers all that is held of them, their consent among it. Workers make coarse, in time, from where it
+-- came; a trigger refuses every other change.
 GRANT SELECT, INSERT ON consent_event TO paperround_web, paperround_worker;
+GRANT UPDATE (ip, user_agent) ON consent_event TO paperround_worker;
 
 -- ---- the site ----------------------------------------------------------------------------------------------------------
 
@@ -55,5 +57,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON suppression TO paperround_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, carried_over, coverage, delivery, digest, feedback, fetch_host, fetched_body,
     ingest, ingest_problem, interest, letter, mark, match, paper, paper_alias, paper_identifier, paper_stamp, paper_version, query, reader, reader_import,
     sending_pause, sighting, suppression, task_run, topic, used_link TO paperround_worker;
+-- Of tokens, only that they have run out.
+GRANT SELECT (expires_at, revoked_at), DELETE ON access_token TO paperround_worker;
 -- Numbers are drawn ahead where rows are copied in by the thousand.
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO paperround_worker;

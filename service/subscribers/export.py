@@ -22,8 +22,10 @@ _ROWS: Final = """
             SELECT (ARRAY['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'])[day + 1]
             FROM generate_series(0, 6) AS day WHERE reader.weekdays >> day & 1 = 1
         ), ',') AS weekdays,
-        reader.paper_limit AS "limit", reader.language, followed.topics, followed.queries, followed.muted_topics,
-        followed.muted_queries, reader.confirmed_at AS evidence
+        reader.paper_limit AS "limit", reader.cadence, reader.abstracts, reader.plain_text, reader.trending,
+        reader.language, followed.topics, followed.queries, followed.muted_topics, followed.muted_queries,
+        followed.more_topics, followed.more_queries, followed.less_topics, followed.less_queries,
+        followed.instant_topics, followed.instant_queries, reader.confirmed_at AS evidence
     FROM reader
     LEFT JOIN (
         SELECT reader_id,
@@ -32,7 +34,16 @@ _ROWS: Final = """
                 AS queries,
             string_agg(topic_slug, ' ' ORDER BY interest.id) FILTER (WHERE muted) AS muted_topics,
             string_agg(canonical, E'\\n' ORDER BY interest.id) FILTER (WHERE muted AND topic_slug IS NULL)
-                AS muted_queries
+                AS muted_queries,
+            string_agg(topic_slug, ' ' ORDER BY interest.id) FILTER (WHERE weight > 0 AND NOT muted) AS more_topics,
+            string_agg(canonical, E'\\n' ORDER BY interest.id)
+                FILTER (WHERE weight > 0 AND NOT muted AND topic_slug IS NULL) AS more_queries,
+            string_agg(topic_slug, ' ' ORDER BY interest.id) FILTER (WHERE weight < 0 AND NOT muted) AS less_topics,
+            string_agg(canonical, E'\\n' ORDER BY interest.id)
+                FILTER (WHERE weight < 0 AND NOT muted AND topic_slug IS NULL) AS less_queries,
+            string_agg(topic_slug, ' ' ORDER BY interest.id) FILTER (WHERE instant AND NOT muted) AS instant_topics,
+            string_agg(canonical, E'\\n' ORDER BY interest.id)
+                FILTER (WHERE instant AND NOT muted AND topic_slug IS NULL) AS instant_queries
         FROM interest JOIN query ON query.id = interest.query_id
         GROUP BY reader_id
     ) AS followed ON followed.reader_id = reader.id

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -37,6 +37,9 @@ class Wish:
     query_text: str
     topic_slug: str | None = None
     muted: bool = False
+
+
+AnyWish = TypeVar("AnyWish", bound=Wish)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +139,9 @@ def replace(session: Session, reader_id: int, wishes: Sequence[Wish]) -> None:
     )
 
 
-def by_query(query_ids: Iterable[int], wishes: Iterable[Wish]) -> dict[int, Wish]:
+def by_query(query_ids: Iterable[int], wishes: Iterable[AnyWish]) -> dict[int, AnyWish]:
     """One wish a query: of two names for one the first stays, but muting wins over following."""
-    chosen: dict[int, Wish] = {}
+    chosen: dict[int, AnyWish] = {}
     for query_id, wish in zip(query_ids, wishes, strict=True):
         if query_id not in chosen or (wish.muted and not chosen[query_id].muted):
             chosen[query_id] = wish

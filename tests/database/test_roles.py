@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import create_engine, make_url, select, text
 from sqlalchemy.exc import ProgrammingError
 
-from service import rounds, task_runs
+from service import retention, rounds, task_runs
 from service.database import Database, DatabaseError, roles
 from service.database.tables import Base, Reader, ReaderState, ReturnKind
 from service.papers import ingest
@@ -104,6 +105,7 @@ def test_the_workers_do_a_whole_round_with_their_rights(
         ingest.prune(hands)
         task_runs.record(hands, "send.due", 1.0, None)
         task_runs.prune(hands)
+        retention.apply(hands, used, now=datetime.now(UTC) + timedelta(days=500))
     assert report.sent == 1
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from service.database import Database
 from service.database.tables import Delivery, DeliveryKind, DeliveryState
@@ -162,3 +162,15 @@ def test_a_message_that_is_never_answered_is_repeated_ever_later_and_not_for_eve
     assert given_up.state == "failed"
     assert given_up.reply == "not repeated again, the relay may have it; no answer"
     assert claim(database, now=moment + timedelta(days=1)) == []
+
+
+def test_what_is_due_is_read_in_the_order_of_its_index_and_never_sorted(database: Database) -> None:
+    with database.connection() as connection:
+        # Of an empty table everything is cheap: what counts is whether the index can give the order at all.
+        connection.execute(text("SET LOCAL enable_seqscan = off"))
+        connection.execute(text("SET LOCAL enable_bitmapscan = off"))
+        values = {"owner": "a", "until": NOW, "now": NOW, "limit": 500}
+        plan = "\n".join(connection.scalars(text("EXPLAIN " + rows.CLAIM.text), values))
+
+    assert "ix_delivery_due" in plan
+    assert "Sort" not in plan

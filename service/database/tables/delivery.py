@@ -97,7 +97,7 @@ class Delivery(Base):
     __table_args__ = (
         one_of("state", DeliveryState),
         one_of("kind", DeliveryKind),
-        Index("ix_delivery_due", "priority", "due_at", postgresql_where=text("state IN ('queued', 'deferred')")),
+        Index("ix_delivery_due", "priority", "due_at", "id", postgresql_where=text("state IN ('queued', 'deferred')")),
         Index("ix_delivery_leased", "lease_until", postgresql_where=text("state = 'sending'")),
         Index("uq_delivery_digest_id", "digest_id", unique=True, postgresql_where=text("digest_id IS NOT NULL")),
         Index("ix_delivery_reader_id", "reader_id"),

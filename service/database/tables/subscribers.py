@@ -179,7 +179,10 @@ class AddressChange(Base):
 
 
 class ConsentEvent(Base):
-    """Who agreed to what, when, from where, with which wording. Append-only: a trigger refuses all else."""
+    """Who agreed to what, when, from where, with which wording.
+
+    Append-only: a trigger refuses all else, but that ``ip`` and ``user_agent`` become coarser (service/retention.py).
+    """
 
     __tablename__ = "consent_event"
 
@@ -194,6 +197,14 @@ class ConsentEvent(Base):
     ip: Mapped[str | None] = mapped_column(INET)
     user_agent: Mapped[str | None]
     at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        Index(
+            "ix_consent_event_traced",
+            "at",
+            postgresql_where=text("user_agent IS NOT NULL OR masklen(ip) IN (32, 128)"),
+        ),
+    )
 
 
 class SuppressionReason(StrEnum):

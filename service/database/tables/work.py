@@ -12,7 +12,7 @@ from service.database.tables.base import Base
 
 
 class TaskRun(Base):
-    """One run of one task. Kept for two days: a figure to watch, not a record."""
+    """One run of one task. Kept for days (PAPERROUND_KEEP_TASK_RUNS_DAYS): a figure to watch, not a record."""
 
     __tablename__ = "task_run"
 

@@ -12,15 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
-from service.database.tables import SuppressionReason
+from service.database.tables import Abstracts, Cadence, SuppressionReason, Weight
 from service.matching import language
 from service.matching.language import QueryError
 from service.subscribers import addresses, schedule
 from service.subscribers.accounts import AccountError, Preferences, check
 from service.subscribers.addresses import Address
-from service.subscribers.interests import MOST, Wish, shortened
+from service.subscribers.interests import MOST, Tuning, Wish, shortened
 from service.subscribers.schedule import ScheduleError
 
 
@@ -40,14 +40,28 @@ class Column(StrEnum):
     QUERIES = "queries"
     MUTED_TOPICS = "muted_topics"
     MUTED_QUERIES = "muted_queries"
+    MORE_TOPICS = "more_topics"
+    """Followed, with more of a crowded digest; named among ``topics`` too or not. So with the next five."""
+    MORE_QUERIES = "more_queries"
+    LESS_TOPICS = "less_topics"
+    LESS_QUERIES = "less_queries"
+    INSTANT_TOPICS = "instant_topics"
+    """Followed, and a digest comes as soon as there is something."""
+    INSTANT_QUERIES = "instant_queries"
     HOUR = "hour"
     TIMEZONE = "timezone"
     WEEKDAYS = "weekdays"
     LIMIT = "limit"
+    CADENCE = "cadence"
+    ABSTRACTS = "abstracts"
+    PLAIN_TEXT = "plain_text"
+    TRENDING = "trending"
     LANGUAGE = "language"
     STATE = "state"
     EVIDENCE = "evidence"
 
+
+Choice = TypeVar("Choice", bound=StrEnum)
 
 _LANGUAGE_TAG: Final = re.compile("[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,2}")
 _WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -59,10 +73,20 @@ _NAMES: Final = {
     Column.QUERIES: ("queries", "query", "keywords"),
     Column.MUTED_TOPICS: ("mutedtopics",),
     Column.MUTED_QUERIES: ("mutedqueries",),
+    Column.MORE_TOPICS: ("moretopics",),
+    Column.MORE_QUERIES: ("morequeries",),
+    Column.LESS_TOPICS: ("lesstopics",),
+    Column.LESS_QUERIES: ("lessqueries",),
+    Column.INSTANT_TOPICS: ("instanttopics",),
+    Column.INSTANT_QUERIES: ("instantqueries",),
     Column.HOUR: ("hour", "digesthour"),
     Column.TIMEZONE: ("timezone", "tz"),
     Column.WEEKDAYS: ("weekdays", "days"),
     Column.LIMIT: ("limit", "paperlimit", "papers"),
+    Column.CADENCE: ("cadence", "frequency"),
+    Column.ABSTRACTS: ("abstracts",),
+    Column.PLAIN_TEXT: ("plaintext", "textonly"),
+    Column.TRENDING: ("trending",),
     Column.LANGUAGE: ("language", "lang"),
     Column.STATE: ("state", "status"),
     Column.EVIDENCE: ("evidence", "consent"),
@@ -104,6 +128,14 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
+class TunedWish(Wish):
+    """A wish, and how the interest is to be treated."""
+
+    weight: Weight = Weight.NORMAL
+    instant: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A row that can be taken."""
 
@@ -111,7 +143,7 @@ class Entry:
     address: Address
     preferences: Preferences
     language: str
-    wishes: tuple[Wish, ...]
+    wishes: tuple[TunedWish, ...]
     """Empty: the default of the import."""
     evidence: str
 
@@ -173,7 +205,8 @@ class Understanding:
         self._defaults = defaults
         self._language = language
         self._alone, self._what, self._when = (
-            tuple(layout.at.get(column, layout.width) for column in each) for each in (_ALONE, _WISHES, _PREFERENCES)
+            tuple(layout.at.get(column, layout.width) for column in each)
+            for each in (_ALONE, tuple(_WISHES), _PREFERENCES)
         )
         self._wishes = lru_cache(maxsize=100_000)(self._wished)
         self._preferences = lru_cache(maxsize=100_000)(self._preferred)
@@ -214,16 +247,27 @@ class Understanding:
         kept = [f"{name} {cells[place]}" for name, place in self._layout.evidence if cells[place]]
         return "; ".join([said, *kept] if said else kept).replace("\x00", "")[:500]
 
-    def _wished(self, topics: str, queries: str, muted_topics: str, muted_queries: str) -> tuple[Wish, ...]:
-        wishes = [
-            *self._by_slug(topics, muted=False),
-            *_by_text(queries, muted=False),
-            *self._by_slug(muted_topics, muted=True),
-            *_by_text(muted_queries, muted=True),
-        ]
+    def _wished(self, *written: str) -> tuple[TunedWish, ...]:
+        """From the cells of :data:`_WISHES`. What several columns name is one wish with all they say."""
+        wishes: dict[tuple[str, bool], TunedWish] = {}
+        for cell, (column, tuning) in zip(written, _WISHES.items(), strict=True):
+            if not cell:
+                continue
+            read = self._by_slug if column in _TOPIC_COLUMNS else _by_text
+            named = read(cell, muted=tuning.muted is True)
+            for wish in named:
+                before = wishes.get((wish.query_text, wish.muted))
+                wishes[wish.query_text, wish.muted] = TunedWish(
+                    wish.label if before is None else before.label,
+                    wish.query_text,
+                    wish.topic_slug if before is None else before.topic_slug,
+                    wish.muted,
+                    tuning.weight or (before.weight if before is not None else Weight.NORMAL),
+                    tuning.instant or (before is not None and before.instant),
+                )
         if len(wishes) > MOST:
             raise RowProblem(f"has {len(wishes)} interests: at most {MOST} are possible")
-        return tuple(wishes)
+        return tuple(wishes.values())
 
     def _by_slug(self, written: str, *, muted: bool) -> list[Wish]:
         found = []
@@ -236,7 +280,17 @@ class Understanding:
             found.append(Wish(known.label, known.query_text, known.topic_slug, muted))
         return found
 
-    def _preferred(self, hour: str, timezone: str, weekdays: str, limit: str) -> Preferences:
+    def _preferred(
+        self,
+        hour: str,
+        timezone: str,
+        weekdays: str,
+        limit: str,
+        cadence: str,
+        abstracts: str,
+        plain_text: str,
+        trending: str,
+    ) -> Preferences:
         defaults = self._defaults
         try:
             preferences = Preferences(
@@ -244,6 +298,10 @@ class Understanding:
                 timezone=timezone or defaults.timezone,
                 weekdays=weekday_mask(weekdays) if weekdays else defaults.weekdays,
                 paper_limit=_number(limit, "limit") if limit else defaults.paper_limit,
+                cadence=_one_of(Cadence, cadence) if cadence else defaults.cadence,
+                abstracts=_one_of(Abstracts, abstracts) if abstracts else defaults.abstracts,
+                plain_text=_truth(plain_text, "plain_text") if plain_text else defaults.plain_text,
+                trending=_truth(trending, "trending") if trending else defaults.trending,
             )
             check(preferences)
         except (ScheduleError, AccountError) as error:
@@ -252,8 +310,30 @@ class Understanding:
 
 
 _ALONE: Final = (Column.EMAIL, Column.STATE, Column.LANGUAGE, Column.EVIDENCE)
-_WISHES: Final = (Column.TOPICS, Column.QUERIES, Column.MUTED_TOPICS, Column.MUTED_QUERIES)
-_PREFERENCES: Final = (Column.HOUR, Column.TIMEZONE, Column.WEEKDAYS, Column.LIMIT)
+_WISHES: Final = {
+    Column.TOPICS: Tuning(muted=False),
+    Column.QUERIES: Tuning(muted=False),
+    Column.MORE_TOPICS: Tuning(Weight.MORE, muted=False),
+    Column.MORE_QUERIES: Tuning(Weight.MORE, muted=False),
+    Column.LESS_TOPICS: Tuning(Weight.LESS, muted=False),
+    Column.LESS_QUERIES: Tuning(Weight.LESS, muted=False),
+    Column.INSTANT_TOPICS: Tuning(instant=True, muted=False),
+    Column.INSTANT_QUERIES: Tuning(instant=True, muted=False),
+    Column.MUTED_TOPICS: Tuning(muted=True),
+    Column.MUTED_QUERIES: Tuning(muted=True),
+}
+_TOPIC_COLUMNS: Final = frozenset(column for column in _WISHES if column.endswith("topics"))
+_PREFERENCES: Final = (
+    Column.HOUR,
+    Column.TIMEZONE,
+    Column.WEEKDAYS,
+    Column.LIMIT,
+    Column.CADENCE,
+    Column.ABSTRACTS,
+    Column.PLAIN_TEXT,
+    Column.TRENDING,
+)
+_TRUTHS: Final = {"yes": True, "true": True, "t": True, "1": True, "no": False, "false": False, "f": False, "0": False}
 
 
 def weekday_mask(written: str) -> int:
@@ -296,6 +376,20 @@ def _number(written: str, what: str) -> int:
     if not written.isascii() or not written.isdigit() or len(written) > 6:
         raise ScheduleError(f"“{written[:40]}” is not a number: {what} takes a whole one")
     return int(written)
+
+
+def _truth(written: str, what: str) -> bool:
+    try:
+        return _TRUTHS[written.lower()]
+    except KeyError:
+        raise RowProblem(f"“{written[:40]}” is not an answer: {what} takes yes or no") from None
+
+
+def _one_of(choices: type[Choice], written: str) -> Choice:
+    try:
+        return choices(written.lower())
+    except ValueError:
+        raise RowProblem(f"“{written[:40]}” is not known: write {' or '.join(choices)}") from None
 
 
 def _shape(names: Sequence[str]) -> Shape:

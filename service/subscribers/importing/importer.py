@@ -4,8 +4,12 @@ The steps for a chunk of rows, and what a crash after each leaves:
 
 1. Understand its rows. Bad ones go to the file of bad rows, flushed. A crash: that file is longer than was recorded,
    and is cut back when the import goes on.
-2. In one transaction: enter the good ones, and record how many rows are done and how long the file of bad rows is. A
+2. Store the queries that nobody followed before. A crash: they are there, and nobody follows them yet.
+3. In one transaction: enter the good ones, and record how many rows are done and how long the file of bad rows is. A
    crash before the commit: the chunk never happened. After it: the next run begins behind it.
+
+Step 3 is PostgreSQL's work, most of it checks of foreign keys, so two chunks are in its hands at once, a transaction
+each. They commit in the order of the file: what is recorded as done is always a beginning of it.
 """
 
 from __future__ import annotations
@@ -13,8 +17,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +27,9 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Final
 
-from sqlalchemy import func, select, update
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import func, select, text, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from service.database import Database
@@ -31,11 +38,16 @@ from service.settings import Settings
 from service.subscribers import interests
 from service.subscribers.accounts import Preferences, check
 from service.subscribers.importing import columns, records
-from service.subscribers.importing.columns import Blocked, Entry, RowProblem, Shape, Understanding
+from service.subscribers.importing.columns import Blocked, Entry, RowProblem, Shape, TunedWish, Understanding
 from service.subscribers.importing.records import Row
 from service.subscribers.importing.store import ChunkReport, Consent, Prepared, Store
 
 _CHUNK: Final = 10_000
+_AT_ONCE: Final = 2
+"""Chunks that PostgreSQL is entering."""
+_TURN: Final = 0x1A9E_0001
+"""Key of the advisory lock of whoever imports."""
+_PATIENCE: Final = text("SET LOCAL lock_timeout = '60s'")
 _LANGUAGE: Final = "en"
 _SHORTEST_CONSENT: Final = 10
 
@@ -84,6 +96,8 @@ class _Chunk:
 
     rows: int
     entries: Prepared
+    keys: frozenset[str]
+    """Of all its addresses."""
     blocked: Sequence[Blocked]
     repeated: int
     bad: int
@@ -120,7 +134,8 @@ def run(
         layout = columns.layout(next(csv.reader([header], delimiter=parted_by)), options.mapping, options.shape)
         with database.transaction() as session:
             topics = interests.catalogue(session)
-            default = tuple(interests.from_topics(session, options.topics or [interests.DEFAULT_TOPIC]))
+            wishes = interests.from_topics(session, options.topics or [interests.DEFAULT_TOPIC])
+        default = tuple(TunedWish(each.label, each.query_text, each.topic_slug) for each in wishes)
         store = Store(settings, Consent(options.consent.strip(), f"import of {path.name}"), default, moment)
         understanding = Understanding(layout, topics, options.preferences, _LANGUAGE)
         progress = _Progress(database, store, path.name, _fingerprint(path, options), moment, options.dry_run)
@@ -131,17 +146,29 @@ def run(
 
 
 def _work_through(chunks: Iterator[_Chunk], progress: _Progress, on_progress: Callable[[int], None] | None) -> None:
-    """Understand one chunk while the database takes the one before it."""
-    with ThreadPoolExecutor(1, thread_name_prefix="import") as hand:
-        entering = None
+    """Understand one chunk while the database takes those before it.
+
+    A chunk waits until no address of it is in another's hands: the later one would hold what the earlier one needs, and
+    wait for its turn to commit.
+    """
+    with ThreadPoolExecutor(progress.at_once, thread_name_prefix="import") as hands:
+        entering: deque[tuple[Future[int], _Chunk]] = deque()
+
+        def see_in() -> None:
+            rows = entering.popleft()[0].result()
+            if on_progress is not None:
+                on_progress(rows)
+
         for chunk in chunks:
-            if entering is not None:
-                rows = entering.result()
-                if on_progress is not None:
-                    on_progress(rows)
-            entering = hand.submit(progress.enter, chunk)
-        if entering is not None:
-            entering.result()
+            while len(entering) >= progress.at_once or any(
+                not chunk.keys.isdisjoint(other.keys) for _, other in entering
+            ):
+                see_in()
+            progress.learn(chunk)
+            before = entering[-1][0] if entering else None
+            entering.append((hands.submit(progress.enter, chunk, before), chunk))
+        while entering:
+            see_in()
 
 
 # ---- step 1 ----------------------------------------------------------------------------------------------------------
@@ -170,7 +197,8 @@ def _understood(
             else:
                 entries[taken.address.key] = taken
         prepared = store.prepared(list(entries.values()))
-        yield _Chunk(len(batch), prepared, blocked, repeated, bad, bad_rows.length())
+        keys = frozenset(entries) | {each.address.key for each in blocked}
+        yield _Chunk(len(batch), prepared, keys, blocked, repeated, bad, bad_rows.length())
 
 
 class _BadRows:
@@ -211,7 +239,7 @@ class _BadRows:
         return os.fstat(self._file.fileno()).st_size
 
 
-# ---- step 2 ----------------------------------------------------------------------------------------------------------
+# ---- steps 2 and 3 ---------------------------------------------------------------------------------------------------
 
 
 class _Progress:
@@ -226,22 +254,26 @@ class _Progress:
         self._fingerprint = fingerprint
         self._now = now
         self._dry_run = dry_run
+        self.at_once = 1 if dry_run else _AT_ONCE
+        """Chunks in hand. What a dry run stores for one chunk must be gone before the next."""
         self.done = _Done()
         self._resumed_at = 0
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """One import of one file at a time, from where the last one stopped. Raises :class:`ImportRefused`."""
-        turn = int.from_bytes(self._fingerprint[:8], signed=True)
+        """One import at a time, from where the last one of this file stopped. Raises :class:`ImportRefused`.
+
+        Two imports of lists that overlap could wait for each other without PostgreSQL seeing it.
+        """
         with self._database.engine.connect() as connection:
-            if not connection.scalar(select(func.pg_try_advisory_lock(turn))):
-                raise ImportRefused("this file is being imported at this moment: let that import end, or stop it")
+            if not connection.scalar(select(func.pg_try_advisory_lock(_TURN))):
+                raise ImportRefused("a list is being imported at this moment: let that import end, or stop it")
             connection.commit()  # the lock is the session's and outlives the transaction
             try:
                 self._take_up()
                 yield
             finally:
-                connection.execute(select(func.pg_advisory_unlock(turn)))
+                connection.execute(select(func.pg_advisory_unlock(_TURN)))
                 connection.commit()
 
     def _take_up(self) -> None:
@@ -261,19 +293,40 @@ class _Progress:
                 ReaderImport(fingerprint=self._fingerprint, name=self._name, started_at=self._now, **asdict(_Done()))
             )
 
-    def enter(self, chunk: _Chunk) -> int:
-        """Step 2 for one chunk; return how many rows are done."""
-        with Session(self._database.engine) as session:
-            entered = self._store.enter(session, chunk.entries)
-            self._store.block(session, chunk.blocked)
-            done = self.done.with_chunk(chunk, entered)
-            if self._dry_run:
-                session.rollback()
-                self._store.forget()
-            else:
-                row = update(ReaderImport).where(ReaderImport.fingerprint == self._fingerprint)
-                session.execute(row.values(**asdict(done)))
-                session.commit()
+    def learn(self, chunk: _Chunk) -> None:
+        """Step 2."""
+        if not self._dry_run:
+            with self._database.transaction() as session:
+                self._store.learn(session, chunk.entries)
+
+    def enter(self, chunk: _Chunk, before: Future[int] | None) -> int:
+        """Step 3, committed after the chunk ``before``; return how many rows are done.
+
+        Raises :class:`ImportRefused` where somebody else keeps an address of the chunk for a minute.
+        """
+        try:
+            with Session(self._database.engine) as session:
+                session.execute(_PATIENCE)
+                if self._dry_run:
+                    self._store.learn(session, chunk.entries)
+                entered = self._store.enter(session, chunk.entries)
+                self._store.block(session, chunk.blocked)
+                if before is not None:
+                    before.result()
+                done = self.done.with_chunk(chunk, entered)
+                if self._dry_run:
+                    session.rollback()
+                    self._store.forget()
+                else:
+                    row = update(ReaderImport).where(ReaderImport.fingerprint == self._fingerprint)
+                    session.execute(row.values(**asdict(done)))
+                    session.commit()
+        except OperationalError as error:
+            if isinstance(error.orig, LockNotAvailable):
+                raise ImportRefused(
+                    "another process keeps a reader of this list: run the same command again"
+                ) from error
+            raise
         self.done = done
         return done.rows
 

@@ -24,26 +24,27 @@ from service.matching import language, queries
 from service.settings import Settings
 from service.subscribers import accounts, addresses, schedule, suppression
 from service.subscribers.consent import ConsentKind
-from service.subscribers.importing.columns import Blocked, Entry
-from service.subscribers.interests import Wish, by_query
+from service.subscribers.importing.columns import Blocked, Entry, TunedWish
+from service.subscribers.interests import by_query
 
 _STAGE: Final = """
     CREATE TEMPORARY TABLE IF NOT EXISTS entering (
         email text, address_key text, address_hash bytea, timezone text, digest_hour smallint, weekdays smallint,
-        paper_limit smallint, language text, next_digest_at timestamptz, evidence text, interests integer
+        paper_limit smallint, cadence text, abstracts text, plain_text boolean, trending boolean, language text,
+        next_digest_at timestamptz, evidence text, interests integer
     ) ON COMMIT DELETE ROWS;
     CREATE TEMPORARY TABLE IF NOT EXISTS entering_interest (
-        interests integer, query_id bigint, topic_slug text, label text, muted boolean
+        interests integer, query_id bigint, topic_slug text, label text, muted boolean, weight smallint, instant boolean
     ) ON COMMIT DELETE ROWS;
 """
 _SUPPRESSED: Final = text("SELECT count(*) FROM entering JOIN suppression USING (address_hash)")
 # A reader that another transaction is entering at this moment is waited for, and then known.
 _ENTER: Final = text("""
     WITH entered AS (
-        INSERT INTO reader (email, address_key, state, timezone, digest_hour, weekdays, paper_limit, language,
-                            confirmed_at, next_digest_at, last_edition_id)
-        SELECT email, address_key, 'active', timezone, digest_hour, weekdays, paper_limit, language,
-               :now, next_digest_at, :edition
+        INSERT INTO reader (email, address_key, state, timezone, digest_hour, weekdays, paper_limit, cadence, abstracts,
+                            plain_text, trending, language, confirmed_at, next_digest_at, last_edition_id)
+        SELECT email, address_key, 'active', timezone, digest_hour, weekdays, paper_limit, cadence, abstracts,
+               plain_text, trending, language, :now, next_digest_at, :edition
         FROM entering
         WHERE NOT EXISTS (SELECT FROM suppression WHERE suppression.address_hash = entering.address_hash)
         ORDER BY address_key
@@ -52,8 +53,9 @@ _ENTER: Final = text("""
     ), placed AS MATERIALIZED (
         SELECT entered.id, interests, address_hash, evidence FROM entered JOIN entering USING (address_key)
     ), interested AS (
-        INSERT INTO interest (reader_id, query_id, topic_slug, label, muted)
-        SELECT placed.id, query_id, topic_slug, label, muted FROM placed JOIN entering_interest USING (interests)
+        INSERT INTO interest (reader_id, query_id, topic_slug, label, muted, weight, instant)
+        SELECT placed.id, query_id, topic_slug, label, muted, weight, instant
+        FROM placed JOIN entering_interest USING (interests)
     ), agreed AS (
         INSERT INTO consent_event (reader_id, address_hash, kind, wording, origin)
         SELECT id, address_hash, :kind, :wording || CASE evidence WHEN '' THEN '' ELSE ' — ' || evidence END, :origin
@@ -78,7 +80,7 @@ class Prepared:
     lines: str
     """A line an entry, in PostgreSQL's text form."""
     entries: int
-    sets: Sequence[tuple[Wish, ...]]
+    sets: Sequence[tuple[TunedWish, ...]]
     """The distinct sets of interests; lines name them by their place."""
 
 
@@ -95,7 +97,7 @@ class ChunkReport:
 class Store:
     """Enters chunks; remembers which query is which between them."""
 
-    def __init__(self, settings: Settings, consent: Consent, default: tuple[Wish, ...], now: datetime) -> None:
+    def __init__(self, settings: Settings, consent: Consent, default: tuple[TunedWish, ...], now: datetime) -> None:
         self._settings = settings
         self._consent = consent
         self._default = default
@@ -104,7 +106,7 @@ class Store:
 
     def prepared(self, entries: Sequence[Entry]) -> Prepared:
         """What can be done without the database. The addresses of ``entries`` all differ."""
-        places: dict[tuple[Wish, ...], int] = {}
+        places: dict[tuple[TunedWish, ...], int] = {}
         lines = []
         for entry in entries:
             address_hash = addresses.hashed(self._settings, entry.address.key)
@@ -114,28 +116,30 @@ class Store:
             lines.append(
                 f"{escaped(entry.address.email)}\t{escaped(entry.address.key)}\t\\\\x{address_hash.hex()}\t"
                 f"{escaped(when.timezone)}\t{when.hour}\t{when.weekdays}\t"
-                f"{when.paper_limit or self._settings.paper_limit}\t{escaped(entry.language)}\t{slot.isoformat()}\t"
+                f"{when.paper_limit or self._settings.paper_limit}\t{when.cadence}\t{when.abstracts}\t"
+                f"{when.plain_text}\t{when.trending}\t{escaped(entry.language)}\t{slot.isoformat()}\t"
                 f"{escaped(entry.evidence)}\t{place}\n"
             )
         return Prepared("".join(lines), len(entries), list(places))
 
     def enter(self, session: Session, chunk: Prepared) -> ChunkReport:
-        """Enter a chunk, in the caller's transaction."""
-        self._learn_queries(session, chunk.sets)
+        """Enter a chunk whose queries have been learnt, in the caller's transaction."""
         with raw(session).cursor() as cursor:
             cursor.execute(_STAGE)
             with cursor.copy(
                 "COPY entering (email, address_key, address_hash, timezone, digest_hour, weekdays, paper_limit,"
-                " language, next_digest_at, evidence, interests) FROM STDIN"
+                " cadence, abstracts, plain_text, trending, language, next_digest_at, evidence, interests) FROM STDIN"
             ) as copy:
                 copy.write(chunk.lines)
             with cursor.copy(
-                "COPY entering_interest (interests, query_id, topic_slug, label, muted) FROM STDIN"
+                "COPY entering_interest (interests, query_id, topic_slug, label, muted, weight, instant) FROM STDIN"
             ) as copy:
                 for place, wishes in enumerate(chunk.sets):
                     chosen = by_query([self._queries[wish.query_text] for wish in wishes], wishes)
                     for query_id, wish in chosen.items():
-                        copy.write_row((place, query_id, wish.topic_slug, wish.label, wish.muted))
+                        copy.write_row(
+                            (place, query_id, wish.topic_slug, wish.label, wish.muted, int(wish.weight), wish.instant)
+                        )
         values = {
             "now": self._now,
             "edition": accounts.edition_before(session, self._settings, self._now),
@@ -153,11 +157,15 @@ class Store:
             address_hash = addresses.hashed(self._settings, each.address.key)
             suppression.add(session, address_hash, reason=each.reason, detail=each.detail)
 
-    def forget(self) -> None:
-        """After a chunk that was rolled back: ids of queries drawn in it mean nothing."""
-        self._queries.clear()
+    def learn(self, session: Session, chunk: Prepared) -> None:
+        """Store the queries of a chunk that are not known yet, in the caller's transaction.
 
-    def _learn_queries(self, session: Session, sets: Sequence[tuple[Wish, ...]]) -> None:
-        unknown = sorted({wish.query_text for wishes in sets for wish in wishes} - self._queries.keys())
+        Rolled back, it has to be forgotten: ids of queries drawn in it mean nothing.
+        """
+        unknown = sorted({wish.query_text for wishes in chunk.sets for wish in wishes} - self._queries.keys())
         ids = queries.store_many(session, [language.parse(each) for each in unknown])
         self._queries.update(zip(unknown, ids, strict=True))
+
+    def forget(self) -> None:
+        """Forget what :meth:`learn` learnt."""
+        self._queries.clear()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from service.database.tables import Abstracts, Cadence, Weight
 from service.subscribers.accounts import Preferences
 from service.subscribers.importing import columns
 from service.subscribers.importing.columns import Blocked, Column, ColumnsError, Entry, RowProblem, Shape, Understanding
@@ -33,6 +34,36 @@ def test_our_own_columns_are_understood() -> None:
         ("robot arm", None, False),
         ("Surveys", "surveys", True),
     ]
+
+
+def test_how_mails_look_and_what_weighs_how_much_is_understood() -> None:
+    entry = _row(
+        "email,weekdays,cadence,abstracts,plain text,trending,topics,more_topics,less_queries,instant_topics",
+        "a@example.org,mon,Weekly,full,yes,no,reasoning surveys,reasoning,robot arm,reasoning",
+    )
+
+    assert isinstance(entry, Entry)
+    assert entry.preferences == Preferences(
+        hour=6, weekdays=1, cadence=Cadence.WEEKLY, abstracts=Abstracts.FULL, plain_text=True, trending=False
+    )
+    assert [(wish.label, wish.weight, wish.instant) for wish in entry.wishes] == [
+        ("Reasoning", Weight.MORE, True),
+        ("Surveys", Weight.NORMAL, False),
+        ("robot arm", Weight.LESS, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "cell", "said"),
+    [
+        ("cadence", "hourly", "“hourly” is not known: write daily or weekly"),
+        ("cadence", "weekly", "a weekly mail comes on one weekday"),
+        ("plain_text", "perhaps", "plain_text takes yes or no"),
+    ],
+)
+def test_what_is_wrong_with_a_preference_is_said(header: str, cell: str, said: str) -> None:
+    with pytest.raises(RowProblem, match=said):
+        _row(f"email,{header}", f"a@example.org,{cell}")
 
 
 def test_a_short_row_takes_the_defaults() -> None:

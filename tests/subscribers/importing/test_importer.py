@@ -1,10 +1,6 @@
 """Lists of readers: in, on after a kill, and out again."""
 
 import csv
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -159,39 +155,31 @@ def test_an_import_cut_short_goes_on_where_it_stopped(
     assert [row[0] for row in bad] == ["row", "1", "4", "7", "10"]
 
 
-def test_a_killed_command_is_resumed_by_the_same_command(
-    database: Database, settings: Settings, tmp_path: Path
+def test_what_is_in_two_chunks_at_once_is_one_reader(
+    database: Database, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [
-        f"r{number}@example.org,reasoning,,," if number % 100 else f"broken{number},,,," for number in range(60_000)
-    ]
+    monkeypatch.setattr(importer, "_CHUNK", 3)
+    rows = [f"r{number % 7}@example.org,,a query about thing {number % 5},," for number in range(60)]
     path = _list(tmp_path, *rows)
-    assert settings.database_url is not None
-    environment = {
-        **os.environ,
-        "PAPERROUND_DATABASE_URL": settings.database_url,
-        "PAPERROUND_SECRET": settings.signing_key,
-        "PAPERROUND_SMTP_URL": "smtp://127.0.0.1:9",
-        "PAPERROUND_HOME": str(tmp_path / "home"),
-    }
-    command = [sys.executable, "-m", "service.cli", "readers", "import", str(path), "--consent", CONSENT, "--json"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    with database.engine.connect() as connection:
-        # Killed while a chunk is under way: one is done, so the next is being entered.
-        while not connection.scalar(text("SELECT max(rows) FROM reader_import")):
-            assert process.poll() is None
-            connection.rollback()
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    before = _count(database, Reader)
+    told: list[int] = []
 
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    report = importing.run(database, settings, path, _options(path), on_progress=told.append)
 
-    assert 0 < before < 59_400
-    assert '"resumed_at": 0' not in done.stdout
-    assert '"bad": 600' in done.stdout
-    assert _count(database, Reader) == _count(database, ConsentEvent) == 59_400
-    assert path.with_suffix(".bad-rows.csv").read_text().count("cannot receive mail") == 600
+    assert (report.rows, report.entered, report.known) == (60, 7, 53)
+    assert told == sorted(told), "chunks are done in the order of the file"
+    assert _count(database, Reader) == _count(database, ConsentEvent) == _count(database, Interest) == 7
+
+
+def test_one_list_is_imported_at_a_time(database: Database, settings: Settings, tmp_path: Path) -> None:
+    path = _list(tmp_path, "a@example.org,,,,")
+    other = tmp_path / "other.csv"
+    other.write_text("email\nb@example.org\n")
+
+    def at_the_same_time(_: int) -> None:
+        with pytest.raises(ImportRefused, match="a list is being imported at this moment"):
+            importing.run(database, settings, other, _options(other))
+
+    importing.run(database, settings, path, _options(path), on_progress=at_the_same_time)
 
 
 def test_an_import_without_a_statement_of_consent_is_refused(
@@ -214,8 +202,9 @@ def test_a_file_that_is_not_there_or_empty_is_refused(database: Database, settin
 def test_an_export_can_be_imported_into_an_empty_house(database: Database, settings: Settings, tmp_path: Path) -> None:
     path = _list(
         tmp_path,
-        'a@example.org,reasoning,"robot arm\ngears -survey",18,Europe/Berlin',
-        "b@example.org,surveys reasoning,,0,Asia/Tokyo",
+        'a@example.org,reasoning,"robot arm\ngears -survey",18,Europe/Berlin,,mon,weekly,yes',
+        "b@example.org,surveys reasoning,,0,Asia/Tokyo,reasoning,,,",
+        header="email,topics,queries,hour,timezone,more_topics,weekdays,cadence,plain_text",
     )
     importing.run(database, settings, path, _options(path))
     first, second = tmp_path / "first.csv", tmp_path / "second.csv"
@@ -236,6 +225,10 @@ def test_an_export_can_be_imported_into_an_empty_house(database: Database, setti
     assert without_moment(first) == without_moment(second)
     rows = list(csv.DictReader(first.open(newline="")))
     assert [len(row["queries"].splitlines()) for row in rows] == [2, 0]
+    assert [(row["cadence"], row["plain_text"], row["more_topics"]) for row in rows] == [
+        ("weekly", "t", ""),
+        ("daily", "f", "reasoning"),
+    ]
     assert [row["topics"] for row in rows] == ["reasoning", "surveys reasoning"]
 
 

@@ -1,0 +1,99 @@
+"""What has served its time goes, by settings, a batch at a time.
+
+Each batch is a transaction of its own, and each finds its rows by an index, so that a table of a hundred million rows
+is never locked or read whole. A crash between two batches: the next run goes on. Any number may run at once.
+
+What readers' consent rests on is kept for ever; only from where it came is made coarse: the last byte of an IPv4
+address and the last ten of an IPv6 one, and the browser.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy import TextClause, text
+
+from service.database import Database
+from service.settings import Settings
+
+BATCH: Final = 5_000
+MOST_BATCHES: Final = 200
+"""In one run, of each kind: the rest waits for the next hour, so that other housekeeping is not kept waiting."""
+
+# Reads ix_delivery_settled from its beginning. A digest goes with its delivery: slots so long past do not come again.
+_DELIVERIES: Final = text("""
+    WITH old AS MATERIALIZED (
+        SELECT id FROM delivery
+        WHERE settled_at < :before AND state IN ('sent', 'failed', 'cancelled')
+        ORDER BY settled_at LIMIT :batch FOR UPDATE SKIP LOCKED
+    ), letters AS (
+        DELETE FROM letter USING old WHERE letter.delivery_id = old.id
+    ), gone AS (
+        DELETE FROM delivery USING old WHERE delivery.id = old.id RETURNING delivery.digest_id
+    ), digests AS (
+        DELETE FROM digest USING gone WHERE digest.id = gone.digest_id
+    )
+    SELECT count(*) FROM gone
+""")
+# Reads ix_consent_event_traced; what is coarse is not in it. The table's trigger lets nothing but this be changed.
+_VISITS: Final = text("""
+    WITH old AS MATERIALIZED (
+        SELECT id FROM consent_event
+        WHERE at < :before AND (user_agent IS NOT NULL OR masklen(ip) IN (32, 128))
+        ORDER BY at LIMIT :batch FOR UPDATE SKIP LOCKED
+    ), coarse AS (
+        UPDATE consent_event SET user_agent = NULL,
+            ip = set_masklen(ip::cidr, CASE family(ip) WHEN 4 THEN 24 ELSE 48 END)::inet
+        FROM old WHERE consent_event.id = old.id RETURNING 1
+    )
+    SELECT count(*) FROM coarse
+""")
+# Few, and each long expired or revoked: its reader cannot use it any more, nor see it.
+_TOKENS: Final = text("""
+    WITH gone AS (
+        DELETE FROM access_token WHERE least(expires_at, revoked_at) < :before RETURNING 1
+    )
+    SELECT count(*) FROM gone
+""")
+_TOKENS_KEPT: Final = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionReport:
+    """How many rows were touched."""
+
+    deliveries: int
+    """Dropped, their digests with them."""
+    visits: int
+    """Consent events made coarse."""
+    tokens: int
+    """Of the API, dropped."""
+
+
+def apply(database: Database, settings: Settings, *, now: datetime | None = None) -> RetentionReport:
+    """Drop and coarsen what is older than the settings allow; nought days keeps a kind for ever."""
+    moment = now or datetime.now(UTC)
+    return RetentionReport(
+        deliveries=_in_batches(database, _DELIVERIES, moment, settings.keep_deliveries_days),
+        visits=_in_batches(database, _VISITS, moment, settings.keep_visits_days),
+        tokens=_once(database, _TOKENS, {"before": moment - _TOKENS_KEPT}),
+    )
+
+
+def _in_batches(database: Database, statement: TextClause, now: datetime, days: int) -> int:
+    if not days:
+        return 0
+    touched = 0
+    for _ in range(MOST_BATCHES):
+        count = _once(database, statement, {"before": now - timedelta(days=days), "batch": BATCH})
+        touched += count
+        if count < BATCH:
+            break
+    return touched
+
+
+def _once(database: Database, statement: TextClause, values: dict[str, object]) -> int:
+    with database.connection() as connection:
+        return int(connection.scalar(statement, values) or 0)

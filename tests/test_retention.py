@@ -1,0 +1,97 @@
+"""What has served its time goes, and nothing else."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
+
+from service import retention
+from service.database import Database
+from service.database.tables import ConsentEvent, Delivery, DeliveryState, Digest
+from service.delivery import sender
+from service.digests import plan
+from service.settings import Settings
+from service.subscribers import accounts, interests
+from service.subscribers.accounts import Signup
+from service.subscribers.consent import Visit
+from tests import factories
+from tests.delivery.servers import sink
+
+LATER = datetime.now(UTC) + timedelta(days=401)
+
+
+def test_settled_deliveries_go_with_their_digests_and_what_waits_stays(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "BATCH", 2)
+    for number in range(5):
+        factories.reader(database, settings, f"r{number}@example.org", queries=["robots"])
+    factories.edition(database, factories.record("Walking Robots"))
+    plan.plan_due(database, settings, everyone=True)
+    with sink() as server:
+        used = settings.model_copy(update={"smtp_url": f"smtp://127.0.0.1:{server.port}"})
+        assert sender.send_due(database, used).sent == 5
+    factories.edition(database, factories.record("Talking Robots"))
+    plan.plan_due(database, settings, everyone=True)
+
+    assert retention.apply(database, settings).deliveries == 0, "they are not old yet"
+    for_ever = settings.model_copy(update={"keep_deliveries_days": 0})
+    assert retention.apply(database, for_ever, now=LATER).deliveries == 0
+    assert retention.apply(database, settings, now=LATER).deliveries == 5
+
+    with database.transaction() as session:
+        assert set(session.scalars(select(Delivery.state))) == {DeliveryState.QUEUED}
+        assert set(session.scalars(select(Digest.id))) == set(session.scalars(select(Delivery.digest_id)))
+    assert plan.plan_due(database, settings, everyone=True).digests == 0, "nobody is mailed anew what they had"
+
+
+@pytest.mark.parametrize(
+    ("ip", "coarse"), [("203.0.113.77", "203.0.113.0/24"), ("2001:db8:1:2::3", "2001:db8:1::/48"), (None, None)]
+)
+def test_from_where_a_reader_agreed_becomes_coarse(
+    database: Database, settings: Settings, ip: str | None, coarse: str | None
+) -> None:
+    with database.transaction() as session:
+        visit = Visit("subscribe", ip=ip, user_agent="An invented browser")
+        accounts.add_confirmed(
+            session, settings, Signup("ada@example.org", interests.from_queries(["robots"]), visit=visit)
+        )
+    before = datetime.now(UTC) + timedelta(days=89)
+
+    assert retention.apply(database, settings, now=before).visits == 0
+    assert retention.apply(database, settings, now=LATER).visits == 1
+    assert retention.apply(database, settings, now=LATER).visits == 0
+
+    with database.transaction() as session:
+        event = session.scalars(select(ConsentEvent)).one()
+        assert (event.user_agent, event.origin, event.kind) == (None, "subscribe", "entered")
+        assert session.scalar(text("SELECT host(ip) || '/' || masklen(ip) FROM consent_event")) == coarse
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "wording = 'Another'",
+        "kind = 'confirmed', user_agent = NULL",
+        "ip = '198.51.100.1', user_agent = NULL",
+        "ip = NULL, user_agent = NULL",
+        "user_agent = 'Another'",
+    ],
+)
+def test_nothing_else_of_a_consent_can_be_changed(database: Database, settings: Settings, change: str) -> None:
+    with database.transaction() as session:
+        visit = Visit("subscribe", ip="203.0.113.77", user_agent="An invented browser")
+        accounts.add_confirmed(
+            session, settings, Signup("ada@example.org", interests.from_queries(["robots"]), visit=visit)
+        )
+
+    with pytest.raises(DBAPIError, match="append-only"), database.connection() as connection:
+        connection.execute(text(f"UPDATE consent_event SET {change}"))  # noqa: S608 (the test's own words)
+
+
+def test_deliveries_cannot_be_dropped_before_their_bounces_come() -> None:
+    with pytest.raises(ValueError, match="must be at least 30 days, or 0 for ever"):
+        Settings(keep_deliveries_days=5)
