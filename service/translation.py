@@ -45,8 +45,6 @@ class Language:
     """As its readers call it."""
     direction: Literal["ltr", "rtl"]
     locale: Locale
-    width: int = 76
-    """Characters of a line of a mail's text part."""
 
     @property
     def start(self) -> Literal["left", "right"]:
@@ -59,7 +57,7 @@ LANGUAGES: Final = (
     ENGLISH,
     Language("de", "Deutsch", "ltr", Locale("de")),
     Language("fr", "Français", "ltr", Locale("fr")),
-    Language("zh-Hans", "简体中文", "ltr", Locale("zh", script="Hans"), width=38),
+    Language("zh-Hans", "简体中文", "ltr", Locale("zh", script="Hans")),
     Language("ar", "العربية", "rtl", Locale("ar")),
 )
 _BY_TAG: Final = {language.tag.lower(): language for language in LANGUAGES}

@@ -26,8 +26,9 @@ from service.database.tables import Abstracts, Cadence, DeliveryKind, Digest, In
 from service.digests import cards, evidence, message, quoted
 from service.digests.cards import Card
 from service.digests.evidence import NOTHING, Evidence, Readings
+from service.digests.lines import wrapped
 from service.digests.message import Headers, Sender
-from service.digests.templates import Fragments, holes, templates, wrapped
+from service.digests.templates import Fragments, holes, templates
 from service.matching import language
 from service.matching.expression import Expression
 from service.outbox import letters

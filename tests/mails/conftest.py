@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from sqlalchemy import delete, text, update
 
 from service.database import Database
-from service.database.tables import Base, DeliveryKind, Reader, ReaderState
+from service.database.tables import Base, Cadence, DeliveryKind, Reader, ReaderState
 from service.delivery import dkim
 from service.delivery.dkim import Signer
 from service.digests import plan
@@ -26,10 +26,15 @@ from service.settings import Settings
 from service.subscribers import address_change
 from service.translation import LANGUAGES, Language
 from tests import factories
+from tests.journeys.conftest import chromium
+
+__all__ = ["chromium"]
 
 LISTED = {DeliveryKind.DIGEST, DeliveryKind.WELCOME, DeliveryKind.PAUSE_ENDED}
 """Part of the list: one click unsubscribes."""
 POSTAL = "1 Example Street, Exampletown"
+LONG_WORD = "Pneumono" + "ultramicroscopicsilico" * 4
+"""Longer than a line of a small phone."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +45,11 @@ class Made:
     language: Language
     content: bytes
     envelope_sender: str
+    weekly: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.kind}-{self.language.tag}"
+        return f"{'weekly ' if self.weekly else ''}{self.kind}-{self.language.tag}"
 
     @property
     def mail(self) -> EmailMessage:
@@ -75,8 +81,8 @@ class Post:
     signer: Signer
 
     def of(self, kind: DeliveryKind, tag: str = "en") -> Made:
-        (found,) = [each for each in self.mails if each.kind is kind and each.language.tag == tag]
-        return found
+        """The mail of a kind; of digests the daily one."""
+        return next(each for each in self.mails if each.kind is kind and each.language.tag == tag and not each.weekly)
 
 
 @pytest.fixture(scope="session")
@@ -120,11 +126,18 @@ def _all(database: Database, settings: Settings, signer: Signer, language: Langu
             factories.record("Learning Robots", tldr="They walk.", upvotes=5, comments=1, abstract="On policies. " * 60,
                              code_url="https://example.org/code", url="https://example.org/paper",
                              pdf_url="https://example.org/paper.pdf"),
-            factories.record("Robots & Their Policies", authors=("Ada Invented", "Bo Invented"), author_count=2),
+            factories.record(f"Robots & Their Policies: {LONG_WORD}", authors=("Ada Invented", "Bo Invented"),
+                             author_count=2),
             factories.record("Trout", upvotes=90),
         )  # fmt: skip
         plan.plan_due(database, settings, everyone=True)
         yield _sent(database, settings, signer, language, DeliveryKind.DIGEST)
+        with database.transaction() as session:
+            # Of three papers one is shown, so that the others are spoken of.
+            session.execute(update(Reader).values(cadence=Cadence.WEEKLY, weekdays=1, paper_limit=1))
+        factories.edition(database, *(factories.record(f"Policies of Robots, Part {part}") for part in range(3)))
+        plan.plan_due(database, settings, everyone=True)
+        yield replace(_sent(database, settings, signer, language, DeliveryKind.DIGEST), weekly=True)
         # A goodbye is written when its reader is gone, so it comes last.
         for kind in sorted(DeliveryKind, key=lambda kind: kind is DeliveryKind.GOODBYE):
             if kind is not DeliveryKind.DIGEST:

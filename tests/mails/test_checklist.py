@@ -10,7 +10,6 @@ import dkim as dkimpy
 import pytest
 
 from service.database.tables import DeliveryKind
-from service.translation import ENGLISH
 from tests.mails.conftest import LISTED, POSTAL, Made, Post
 
 _RESIDUE = re.compile(r"\{\{|\}\}|\{%|%\}|\{#|jnj\d{4}x|\\u\{|%\(\w+\)s|[\x02\x03]")
@@ -99,7 +98,8 @@ def test_the_text_part_says_what_the_page_says(mails: tuple[Made, ...]) -> None:
         assert headings
         for heading in headings:
             assert heading in said, (made.name, heading)
-        lines = [line for line in made.text.splitlines() if not _ADDRESS.search(line)]
+        # A word that is longer than a line stays whole.
+        lines = [line for line in made.text.splitlines() if " " in line.strip() and not _ADDRESS.search(line)]
         assert max(map(len, lines)) <= 78, made.name
 
 
@@ -139,7 +139,7 @@ def test_the_preheader_comes_first_and_has_the_right_length(mails: tuple[Made, .
         (hidden,) = body.xpath(".//div[contains(@style, 'display:none')]")
         preheader = " ".join(hidden.text_content().split())
         # A Chinese character says as much as two or three letters.
-        least = 40 if made.language.width == ENGLISH.width else 18
+        least = 18 if made.language.tag == "zh-Hans" else 40
         assert least <= len(preheader) <= 130, (made.name, preheader)
         assert " ".join(body.text_content().split()).startswith(preheader)
         assert "#fff" not in str(hidden.get("style")).lower(), "white hidden text is what spam does"
@@ -184,5 +184,9 @@ def test_lines_begin_where_the_language_begins(mails: tuple[Made, ...]) -> None:
 
 def test_each_language_says_it_in_its_own_words(post: Post) -> None:
     for kind in DeliveryKind:
-        said = {made.language.tag: made.tree.xpath("string(//h1)") for made in post.mails if made.kind is kind}
+        said = {
+            made.language.tag: made.tree.xpath("string(//h1)")
+            for made in post.mails
+            if made.kind is kind and not made.weekly
+        }
         assert len(set(said.values())) == len(said), (kind, said)
