@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +20,9 @@ MOST: Final = 100
 """Interests of one reader."""
 LONGEST_LABEL: Final = 200
 DEFAULT_TOPIC: Final = "daily-papers"
+
+# They turn the words around them about, in our pages and mails too; nobody types them on purpose.
+_UNSEEN: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class InterestError(Exception):
@@ -93,7 +97,7 @@ def from_queries(texts: Iterable[str], *, muted: bool = False) -> list[Wish]:
     """Wishes for queries as typed; empty lines are passed over. Raises :class:`language.QueryError`."""
     wishes = []
     for text in texts:
-        typed = " ".join(text.split())
+        typed = " ".join(_UNSEEN.sub("", text).split())
         if typed:
             language.parse(typed)
             wishes.append(Wish(shortened(typed), typed, muted=muted))
