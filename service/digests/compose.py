@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import html
 import quopri
+import re
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,10 +37,10 @@ from service.outbox.claims import Claim
 from service.outbox.letters import LetterView
 from service.papers import archive
 from service.settings import Settings
-from service.subscribers import addresses, schedule, suppression
+from service.subscribers import addresses, interests, schedule, suppression
 from service.subscribers.return_addresses import ReturnAddresses
 from service.subscribers.tokens import Links
-from service.translation import Language, gettext, joined, ngettext
+from service.translation import ENGLISH, Language, gettext, joined, ngettext, topical
 
 SITE_NAME: Final = "Paperround"
 MOST_HTML_BYTES: Final = 95_000
@@ -51,6 +52,7 @@ _CARD_SECONDS: Final = 600.0
 """A card older than this is made anew: counts and a withdrawal may have changed."""
 _MOST_EVIDENCE: Final = 200_000
 _NAMED_REASONS: Final = 3
+_NO_LINK: Final = re.compile(r"[\w\s\"*()|&+’'-]+")
 _FRAME_HOLES: Final = (
     "title", "headline", "summary", "preheader", "more", "preferences_url", "unsubscribe_url",
 )  # fmt: skip
@@ -158,7 +160,10 @@ class Composer:
         written = self._written(session, claims)
         suppressed = suppression.among(session, hashes.values())
         drafts = self._drafts(session, claims)
-        labels = self._labels(session, [(claim.reader_id, drafts.get(claim.digest_id or 0)) for claim in claims])
+        languages = {each.id: translation.of(each.language) for each in readers.values()}
+        labels = self._labels(
+            session, [(claim.reader_id, drafts.get(claim.digest_id or 0)) for claim in claims], languages
+        )
         papers = self._fetched(session, drafts.values())
         self._learn(session, drafts.values())
         now = datetime.now(UTC)
@@ -206,7 +211,7 @@ class Composer:
         reader = session.get(Reader, reader_id)
         if reader is None:
             raise LookupError("the reader is gone")
-        labels = self._labels(session, [(reader_id, draft)])
+        labels = self._labels(session, [(reader_id, draft)], {reader_id: translation.of(reader.language)})
         papers = self._fetched(session, [draft])
         self._learn(session, [draft])
         with translation.speaking(translation.of(reader.language)):
@@ -399,8 +404,11 @@ class Composer:
             for row in session.execute(select(*columns).where(Digest.id == func.any(wanted)))
         }
 
-    def _labels(self, session: Session, wanted: Iterable[tuple[int, Draft | None]]) -> dict[tuple[int, int], str]:
-        """What each reader calls each query; for an interest given up meanwhile, the query in words."""
+    def _labels(
+        self, session: Session, wanted: Iterable[tuple[int, Draft | None]], languages: Mapping[int, Language]
+    ) -> dict[tuple[int, int], str]:
+        """What each reader calls each query, topics in the reader's language; for an interest given up meanwhile, the
+        query in words."""
         pairs = {(reader, query) for reader, draft in wanted if draft for query in draft.reason_queries}
         if not pairs:
             return {}
@@ -409,14 +417,16 @@ class Composer:
             Interest.reader_id == func.any(sorted({reader for reader, _ in pairs}))
         )
         labels = {
-            (reader, query): label if topic or '"' in label else f"“{label}”"
+            (reader, query): _label(languages[reader], label, topic is not None)
             for reader, query, label, topic in session.execute(statement)
+            if reader in languages
         }
         orphans = {query for reader, query in pairs if (reader, query) not in labels}
         if orphans:
             texts = dict(session.execute(select(Query.id, Query.canonical).where(Query.id.in_(orphans))).all())
             for reader, query in pairs - labels.keys():
-                labels[reader, query] = language.explain(language.parse(texts[query]))
+                with translation.speaking(languages.get(reader, ENGLISH)):
+                    labels[reader, query] = language.explain(language.recall(texts[query]))
         return labels
 
     def _fetched(self, session: Session, drafts: Iterable[Draft]) -> dict[int, archive.PaperView]:
@@ -486,9 +496,20 @@ class Composer:
         return _Parts(subject, [quoted.encoded(self._templates.text(mail, words))], page)
 
     def _followed(self, session: Session, reader_id: int) -> str:
-        statement = select(Interest.label).where(Interest.reader_id == reader_id, ~Interest.muted).order_by(Interest.id)
-        labels = session.scalars(statement).all()
-        # What a stranger typed into a form is not repeated at length to somebody who never asked for it.
+        statement = (
+            select(Interest.label, Interest.topic_slug, Query.canonical)
+            .join(Query, Query.id == Interest.query_id)
+            .where(Interest.reader_id == reader_id, ~Interest.muted)
+            .order_by(Interest.id)
+        )
+        # What a stranger typed into a form is not repeated at length to somebody who never asked for it; and where a
+        # mail program could make a link of it, what was understood is said instead.
+        labels = [
+            interests.said(label, topic)
+            if topic or _NO_LINK.fullmatch(label)
+            else language.explain(language.recall(canonical))
+            for label, topic, canonical in session.execute(statement)
+        ]
         named = ", ".join(message.shortened(label, 40) for label in labels[:8])
         if len(labels) <= 8:
             return named
@@ -507,6 +528,15 @@ class _Frame:
 class _FrameValues:
     html: dict[str, bytes]
     text: dict[str, bytes]
+
+
+@lru_cache(maxsize=50_000)
+def _label(of: Language, label: str, is_topic: bool) -> str:
+    """An interest as its reader calls it."""
+    with translation.speaking(of):
+        if is_topic:
+            return topical(label)
+        return label if '"' in label else gettext("“%(words)s”", words=label)
 
 
 @lru_cache(maxsize=50_000)

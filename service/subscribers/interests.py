@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from service.database.tables import Interest, Query, Topic, Weight
 from service.matching import language, queries
 from service.translation import gettext as _
+from service.translation import topical
 
 MOST: Final = 100
 """Interests of one reader."""
@@ -55,6 +56,11 @@ class InterestView:
     muted: bool
     weight: Weight = Weight.NORMAL
     instant: bool = False
+
+    @property
+    def said(self) -> str:
+        """The label as it is shown: a topic's in the language of the moment, a query as its reader typed it."""
+        return said(self.label, self.topic_slug)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +220,11 @@ def of(session: Session, reader_id: int) -> list[InterestView]:
         )
         for each, canonical in session.execute(statement)
     ]
+
+
+def said(label: str, topic_slug: str | None) -> str:
+    """The label of an interest as it is shown, in the language of the moment."""
+    return topical(label) if topic_slug else label
 
 
 def shortened(text: str) -> str:

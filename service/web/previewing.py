@@ -22,7 +22,7 @@ from service.matching.preview import DayCount, NameCount, Wanted
 from service.papers.archive import PaperView
 from service.subscribers import interests
 from service.translation import gettext as _
-from service.translation import ngettext, number
+from service.translation import ngettext, number, topical
 from service.web import forms
 from service.web.forms import InterestForm
 from service.web.site import Site
@@ -155,13 +155,13 @@ def _wanted(site: Site, form: InterestForm) -> tuple[list[Wanted], list[str]]:
         if topic is None:
             errors.append(_("there is no topic “%(slug)s”", slug=slug[:64]))
         else:
-            wanted.append(Wanted(topic.name, _topic(topic.query)))
+            wanted.append(Wanted(topical(topic.name), _topic(topic.query)))
     for text, muted in ((form.queries, False), (form.muted, True)):
         for line in [" ".join(each.split()) for each in text.splitlines() if each.strip()][: interests.MOST]:
             try:
                 wanted.append(Wanted(line, language.parse(line), muted))
             except QueryError as error:
-                errors.append(f"“{line[:80]}”: {error}")
+                errors.append(_("“%(words)s”: %(problem)s", words=line[:80], problem=error))
     return wanted[: interests.MOST], errors
 
 

@@ -24,6 +24,7 @@ from service.outbox import letters, rows
 from service.outbox.letters import LetterView
 from service.settings import Settings
 from service.subscribers import address_change
+from service.subscribers.return_addresses import ReturnAddresses
 from service.translation import LANGUAGES, Language
 from tests import factories
 from tests.journeys.conftest import chromium
@@ -45,6 +46,7 @@ class Made:
     language: Language
     content: bytes
     envelope_sender: str
+    delivery_id: int
     weekly: bool = False
 
     @property
@@ -79,6 +81,7 @@ class Post:
 
     mails: tuple[Made, ...]
     signer: Signer
+    returns: ReturnAddresses
 
     def of(self, kind: DeliveryKind, tag: str = "en") -> Made:
         """The mail of a kind; of digests the daily one."""
@@ -94,7 +97,7 @@ def post(migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> Post:
     with Database(migrated_url) as database:
         made = tuple(each for language in LANGUAGES for each in _all(database, settings, signer, language))
     assert {each.kind for each in made} == set(DeliveryKind)
-    return Post(made, signer)
+    return Post(made, signer, ReturnAddresses(settings))
 
 
 def _settings(url: str, folder: Path) -> Settings:
@@ -110,6 +113,7 @@ def _settings(url: str, folder: Path) -> Settings:
         postal_address=POSTAL,
         allow_private_sources=True,
         dkim_key_file=key,
+        return_domain="returns.papers.example",
     )
 
 
@@ -173,4 +177,4 @@ def _sent(database: Database, settings: Settings, signer: Signer, language: Lang
     with database.transaction() as session:
         (composed,) = Composer(settings).compose(session, claims)
     assert isinstance(composed, Composed), composed
-    return Made(kind, language, signer.signed(composed.content), composed.envelope_sender)
+    return Made(kind, language, signer.signed(composed.content), composed.envelope_sender, composed.delivery_id)

@@ -9,7 +9,12 @@ from itertools import pairwise
 import dkim as dkimpy
 import pytest
 
+from service import translation
 from service.database.tables import DeliveryKind
+from service.digests.compose import SITE_NAME
+from service.outbox import rows
+from service.subscribers.return_addresses import AddressPurpose, SignedAddress
+from service.translation import ENGLISH, gettext
 from tests.mails.conftest import LISTED, POSTAL, Made, Post
 
 _RESIDUE = re.compile(r"\{\{|\}\}|\{%|%\}|\{#|jnj\d{4}x|\\u\{|%\(\w+\)s|[\x02\x03]")
@@ -60,12 +65,25 @@ def test_the_headers_name_list_sender_and_stream(mails: tuple[Made, ...]) -> Non
     for made in mails:
         mail = made.mail
         assert re.fullmatch(r"<[\w.-]+\.papers\.example>", mail["List-Id"])
-        assert re.fullmatch(r"[^:]*:[^:]*:[^:]*:\w{5,15}", mail["Feedback-ID"]), made.name
+        assert re.fullmatch(r"[^:]+:[^:]+:[^:]+:\w{5,15}", mail["Feedback-ID"]), made.name
         assert mail["Auto-Submitted"] == "auto-generated"
         assert mail["Date"].datetime.tzinfo is not None
         assert parseaddr(mail["From"])[1] == "digest@papers.example"
-        assert "ada" not in made.envelope_sender
     assert len({made.mail["Message-ID"] for made in mails}) == len(mails)
+    many = rows.message_ids("papers.example", 10_000)
+    assert len(set(many.tolist())) == len(many)
+
+
+def test_what_comes_back_names_the_delivery_and_nobody_can_make_that_up(post: Post) -> None:
+    for made in post.mails:
+        signed = SignedAddress(AddressPurpose.BOUNCE, made.delivery_id)
+        assert post.returns.read(made.envelope_sender) == signed, made.name
+        assert made.envelope_sender.endswith("@returns.papers.example")
+        (recipient,) = made.mail["To"].addresses
+        assert recipient.addr_spec not in made.envelope_sender
+        # Aligned by DKIM, whatever the envelope: RFC 7489, 3.1.
+        assert made.mail["From"].addresses[0].domain == "papers.example"
+    assert len({made.envelope_sender for made in post.mails if made.language is ENGLISH}) == len(DeliveryKind) + 1
 
 
 def test_the_signature_holds_and_covers_what_mailboxes_ask_for(post: Post) -> None:
@@ -166,6 +184,10 @@ def test_the_footer_says_why_and_from_where_and_the_way_out(mails: tuple[Made, .
         assert POSTAL in made.text, made.name
         assert POSTAL in made.tree.text_content()
         if made.kind in LISTED:
+            with translation.speaking(made.language):
+                why = gettext("You get this mail because you subscribed to %(site)s with this address.", site=SITE_NAME)
+            assert why in " ".join(made.tree.text_content().split()), made.name
+            assert "".join(why.split()) in "".join(made.text.split()), made.name
             visible = [str(each) for each in made.tree.xpath("//a/@href")]
             assert any("/unsubscribe/" in each for each in visible)
             assert any("/preferences/" in each for each in visible)
