@@ -30,6 +30,8 @@ import service
 FOLDER: Final = Path(service.__file__).parent.parent / "translations"
 """One folder a language, named as Babel names locales; in each ``LC_MESSAGES/paperround.po``."""
 DOMAIN: Final = "paperround"
+TOPIC: Final = "topic"
+"""The context of the words of the catalogue of topics: "Code" of a paper is another thing than a topic's name."""
 
 Style = Literal["full", "medium", "short", "weekday", "long", "month"]
 """Of a day: with its weekday, as a date, without its year, its weekday alone in short or whole, its month and year."""
@@ -45,8 +47,6 @@ class Language:
     """As its readers call it."""
     direction: Literal["ltr", "rtl"]
     locale: Locale
-    width: int = 76
-    """Characters of a line of a mail's text part."""
 
     @property
     def start(self) -> Literal["left", "right"]:
@@ -59,7 +59,7 @@ LANGUAGES: Final = (
     ENGLISH,
     Language("de", "Deutsch", "ltr", Locale("de")),
     Language("fr", "Français", "ltr", Locale("fr")),
-    Language("zh-Hans", "简体中文", "ltr", Locale("zh", script="Hans"), width=38),
+    Language("zh-Hans", "简体中文", "ltr", Locale("zh", script="Hans")),
     Language("ar", "العربية", "rtl", Locale("ar")),
 )
 _BY_TAG: Final = {language.tag.lower(): language for language in LANGUAGES}
@@ -134,6 +134,12 @@ def ngettext(one: str, many: str, count: int, **values: object) -> str:
     return said % {"num": number(count), **values}
 
 
+def topical(words: str) -> str:
+    """A name, description or group of the catalogue of topics in the language of the moment; what an operator wrote
+    stays as it was typed."""
+    return str(_catalogue(_CURRENT.get().tag).pgettext(TOPIC, words))
+
+
 def later(message: str) -> str:
     """Marks a message to be translated where it is shown, by :func:`gettext`."""
     return message
@@ -155,7 +161,7 @@ def install(environment: Environment) -> None:
     environment.install_gettext_callables(_plain, _plural, newstyle=True)  # type: ignore[attr-defined]  # of the extension
     environment.globals["language"] = current
     environment.globals["weekdays"] = weekdays
-    environment.filters.update(day=day, number=number, joined=joined)
+    environment.filters.update(day=day, number=number, joined=joined, topical=topical)
 
 
 def path(language: Language, folder: Path = FOLDER) -> Path:

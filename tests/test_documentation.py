@@ -51,6 +51,15 @@ def test_every_file_the_architecture_names_exists() -> None:
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+def test_every_test_that_is_named_for_the_mails_exists() -> None:
+    table = (ROOT / "docs" / "mails.md").read_text()
+    assert [int(each) for each in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)] == list(range(1, 23))
+    there = {
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    assert set(re.findall(r"`(test_\w+)`", table)) <= there
+
+
 def test_every_documented_setting_exists() -> None:
     text = (ROOT / "docs" / "operating.md").read_text() + (ROOT / "docker-compose.yml").read_text()
     known = {name.upper() for name in Settings.model_fields} | {"FROM"}

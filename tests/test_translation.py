@@ -12,6 +12,7 @@ from babel.messages.catalog import Catalog, Message
 from babel.messages.pofile import read_po
 
 from service import translation
+from service.matching.language import QueryError, explain, parse
 from service.translation import ENGLISH, LANGUAGES, Language, gettext, ngettext
 
 ROOT = Path(__file__).parents[1]
@@ -50,13 +51,17 @@ def lacking(source: Catalog, catalogue: Catalog) -> list[str]:
     for message in source:
         if not message.id:
             continue
-        there = catalogue.get(message.id)
+        there = catalogue.get(message.id, message.context)
         if there is None or not all(texts(there.string)):
             told.append(f"missing: {texts(message.id)[0]}")
         elif there.fuzzy:
             told.append(f"fuzzy: {texts(message.id)[0]}")
-    wanted = {str(message.id) for message in source}
-    told += [f"nobody says: {texts(each.id)[0]}" for each in catalogue if each.id and str(each.id) not in wanted]
+    wanted = {(str(message.id), message.context) for message in source}
+    told += [
+        f"nobody says: {texts(each.id)[0]}"
+        for each in catalogue
+        if each.id and (str(each.id), each.context) not in wanted
+    ]
     return told
 
 
@@ -112,6 +117,26 @@ def test_what_a_catalogue_lacks_is_said_in_english(language: Language) -> None:
     with translation.speaking(language):
         assert gettext("A message that nobody %(did)s", did="wrote") == "A message that nobody wrote"
         assert ngettext("%(num)s thing unheard of", "%(num)s things unheard of", 2) == "2 things unheard of"
+
+
+def test_an_operators_own_topic_stays_as_it_was_typed_and_a_shipped_one_is_translated() -> None:
+    with translation.speaking(translation.of("de")):
+        assert translation.topical("Statistics") == "Statistik"
+        # Said on the site, but no topic of ours.
+        assert (translation.topical("Search"), gettext("Search")) == ("Search", "Suche")
+        assert translation.topical("Fish of the Lab") == "Fish of the Lab"
+
+
+def test_a_mistake_in_a_query_and_what_was_understood_are_told_in_the_readers_language() -> None:
+    with translation.speaking(translation.of("fr")):
+        with pytest.raises(QueryError, match=r"une parenthèse n’est pas fermée : ajoutez une .*caractère 8"):
+            parse("robots (")
+        understood = parse('title:robots (cat:cs.CL OR author:"Ada Lovelace") -survey -review')
+        said = explain(understood)
+    assert "« robot » dans le titre" in said or "« robots » dans le titre" in said
+    for word in (" ou ", "auteur « ada lovelace »", "catégorie Computation and Language (cs.CL)", "mais pas", " ni "):
+        assert word in said
+    assert " and " not in said.replace("Computation and Language", "")
 
 
 def test_outside_of_a_request_or_a_mail_english_is_spoken() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from typing import Final
 
+from service.digests.lines import wrapped
 from service.digests.message import shortened
 from service.digests.templates import Fragments, Templates, holes
 from service.papers.archive import PaperView
@@ -18,7 +18,6 @@ FULL_ABSTRACT: Final = 3_840
 """For readers who want abstracts whole: longer than nearly all; halved where a mail would be too long."""
 HOLES: Final = ("reason", "feedback")
 """Filled in for each reader."""
-_WIDTH: Final = 76
 _SENTENCE_ENDS: Final = (". ", "? ", "! ", "。")
 
 
@@ -94,10 +93,8 @@ def made(paper: PaperView, templates: Templates, origin: str, longest_abstract: 
     html_card = {**fields, **holes(HOLES)}
     text_card = {
         **fields,
-        "title": textwrap.fill(words.title, _WIDTH),
-        "byline": words.byline,
-        "abstract": textwrap.fill(words.abstract, _WIDTH),
-        "tldr": words.tldr,
+        "title": wrapped(words.title),
+        "abstract": wrapped(words.abstract),
         **holes(HOLES),
     }
     html_source, text_source = templates.html_parts("digest").card, templates.text_parts("digest").card

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import html
 import quopri
+import re
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,8 +28,9 @@ from service.database.tables import Abstracts, Cadence, DeliveryKind, Digest, In
 from service.digests import cards, evidence, message, quoted
 from service.digests.cards import Card
 from service.digests.evidence import NOTHING, Evidence, Readings
+from service.digests.lines import wrapped
 from service.digests.message import Headers, Sender
-from service.digests.templates import Fragments, holes, templates, wrapped
+from service.digests.templates import Fragments, holes, templates
 from service.matching import language
 from service.matching.expression import Expression
 from service.outbox import letters
@@ -36,10 +38,10 @@ from service.outbox.claims import Claim
 from service.outbox.letters import LetterView
 from service.papers import archive
 from service.settings import Settings
-from service.subscribers import addresses, schedule, suppression
+from service.subscribers import addresses, interests, schedule, suppression
 from service.subscribers.return_addresses import ReturnAddresses
 from service.subscribers.tokens import Links
-from service.translation import Language, gettext, joined, ngettext
+from service.translation import ENGLISH, Language, gettext, joined, ngettext, topical
 
 SITE_NAME: Final = "Paperround"
 MOST_HTML_BYTES: Final = 95_000
@@ -52,6 +54,7 @@ _CARD_SECONDS: Final = 600.0
 _MOST_PAPERS: Final = 20_000
 _MOST_EVIDENCE: Final = 200_000
 _NAMED_REASONS: Final = 3
+_NO_LINK: Final = re.compile(r"[\w\s\"*()|&+’'-]+")
 _FRAME_HOLES: Final = (
     "title", "headline", "summary", "preheader", "more", "preferences_url", "unsubscribe_url",
 )  # fmt: skip
@@ -226,10 +229,15 @@ class Composer:
         """What the digests of these claims are made from; what their queries look for is learned on the way."""
         drafts = self._drafts(session, claims)
         self._learn(session, drafts.values())
+        readers = addressees(session, {claim.reader_id for claim in claims})
         return Material(
-            readers=addressees(session, {claim.reader_id for claim in claims}),
+            readers=readers,
             drafts=drafts,
-            labels=self._labels(session, [(claim.reader_id, drafts.get(claim.digest_id or 0)) for claim in claims]),
+            labels=self._labels(
+                session,
+                [(claim.reader_id, drafts.get(claim.digest_id or 0)) for claim in claims],
+                {each.id: translation.of(each.language) for each in readers.values()},
+            ),
             papers=self._fetched(session, drafts.values()),
         )
 
@@ -252,7 +260,7 @@ class Composer:
         reader = session.get(Reader, reader_id)
         if reader is None:
             raise LookupError("the reader is gone")
-        labels = self._labels(session, [(reader_id, draft)])
+        labels = self._labels(session, [(reader_id, draft)], {reader_id: translation.of(reader.language)})
         papers = self._fetched(session, [draft])
         self._learn(session, [draft])
         with translation.speaking(translation.of(reader.language)):
@@ -487,8 +495,11 @@ class Composer:
             for row in session.execute(select(*columns).where(Digest.id == func.any(wanted)))
         }
 
-    def _labels(self, session: Session, wanted: Iterable[tuple[int, Draft | None]]) -> dict[tuple[int, int], str]:
-        """What each reader calls each query; for an interest given up meanwhile, the query in words."""
+    def _labels(
+        self, session: Session, wanted: Iterable[tuple[int, Draft | None]], languages: Mapping[int, Language]
+    ) -> dict[tuple[int, int], str]:
+        """What each reader calls each query, topics in the reader's language; for an interest given up meanwhile, the
+        query in words."""
         pairs = {(reader, query) for reader, draft in wanted if draft for query in draft.reason_queries}
         if not pairs:
             return {}
@@ -497,14 +508,16 @@ class Composer:
             Interest.reader_id == func.any(sorted({reader for reader, _ in pairs}))
         )
         labels = {
-            (reader, query): label if topic or '"' in label else f"“{label}”"
+            (reader, query): _label(languages[reader], label, topic is not None)
             for reader, query, label, topic in session.execute(statement)
+            if reader in languages
         }
         orphans = {query for reader, query in pairs if (reader, query) not in labels}
         if orphans:
             texts = dict(session.execute(select(Query.id, Query.canonical).where(Query.id.in_(orphans))).all())
             for reader, query in pairs - labels.keys():
-                labels[reader, query] = language.explain(language.parse(texts[query]))
+                with translation.speaking(languages.get(reader, ENGLISH)):
+                    labels[reader, query] = language.explain(language.recall(texts[query]))
         return labels
 
     def _fetched(self, session: Session, drafts: Iterable[Draft]) -> dict[int, archive.PaperView]:
@@ -585,9 +598,20 @@ class Composer:
         return _Parts(subject, [quoted.encoded(self._templates.text(mail, words))], page)
 
     def _followed(self, session: Session, reader_id: int) -> str:
-        statement = select(Interest.label).where(Interest.reader_id == reader_id, ~Interest.muted).order_by(Interest.id)
-        labels = session.scalars(statement).all()
-        # What a stranger typed into a form is not repeated at length to somebody who never asked for it.
+        statement = (
+            select(Interest.label, Interest.topic_slug, Query.canonical)
+            .join(Query, Query.id == Interest.query_id)
+            .where(Interest.reader_id == reader_id, ~Interest.muted)
+            .order_by(Interest.id)
+        )
+        # What a stranger typed into a form is not repeated at length to somebody who never asked for it; and where a
+        # mail program could make a link of it, what was understood is said instead.
+        labels = [
+            interests.said(label, topic)
+            if topic or _NO_LINK.fullmatch(label)
+            else language.explain(language.recall(canonical))
+            for label, topic, canonical in session.execute(statement)
+        ]
         named = ", ".join(message.shortened(label, 40) for label in labels[:8])
         if len(labels) <= 8:
             return named
@@ -646,6 +670,15 @@ def _occasion(
 def _more(_language: Language, more: int) -> Evidence:
     said = ngettext("… and %(num)s more that matched your topics", "… and %(num)s more that matched your topics", more)
     return Evidence(quoted.encoded(html.escape(said)), quoted.encoded(f"{said}:\n"))
+
+
+@lru_cache(maxsize=50_000)
+def _label(of: Language, label: str, is_topic: bool) -> str:
+    """An interest as its reader calls it."""
+    with translation.speaking(of):
+        if is_topic:
+            return topical(label)
+        return label if '"' in label else gettext("“%(words)s”", words=label)
 
 
 @lru_cache(maxsize=50_000)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from service.digests import quoted
+from service.digests.lines import wrapped
 from service.matching import marking
 from service.matching.expression import Expression, authors, terms
 from service.matching.marking import Piece, Reading
@@ -72,4 +73,4 @@ def encoded(pieces: Sequence[Piece]) -> Evidence:
         f"<mark>{html.escape(piece.text)}</mark>" if piece.marked else html.escape(piece.text) for piece in pieces
     )
     plain = "".join(f"*{piece.text}*" if piece.marked else piece.text for piece in pieces)
-    return Evidence(quoted.encoded(f": {marked}"), quoted.encoded(f":\n  {' '.join(plain.split())}"))
+    return Evidence(quoted.encoded(f": {marked}"), quoted.encoded(":\n" + wrapped(plain, indent="  ")))

@@ -126,7 +126,7 @@ def mailbox(name: str, address: str) -> str:
     name, address = _clean(name), _clean(address)
     if not name:
         return address
-    if not name.isascii():
+    if not _plain(name):
         name = _encoded_words(name, first=len("From: "))
     elif not _ATOM.match(name):
         name = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -136,9 +136,14 @@ def mailbox(name: str, address: str) -> str:
 @lru_cache(maxsize=4096)
 def _unstructured(field: str, value: str) -> str:
     value = _clean(value)
-    if value.isascii() and len(field) + 2 + len(value) <= _LINE:
-        return value
-    return _encoded_words(value, first=len(field) + 2) if not value.isascii() else _folded(value, len(field) + 2)
+    if not _plain(value):
+        return _encoded_words(value, first=len(field) + 2)
+    return value if len(field) + 2 + len(value) <= _LINE else _folded(value, len(field) + 2)
+
+
+def _plain(value: str) -> bool:
+    # What looks like an encoded word would be decoded by the reader's program, line breaks in it too.
+    return value.isascii() and "=?" not in value
 
 
 def _encoded_words(value: str, *, first: int) -> str:

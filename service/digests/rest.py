@@ -10,8 +10,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from service.database.tables import Digest, Interest, Match, Query
-from service.matching import expression
+from service.matching import expression, language
 from service.matching.expression import Expression
+from service.subscribers.interests import said
 
 MOST_SHOWN: Final = 500
 """Papers over the limit on one page: more than anybody reads."""
@@ -56,10 +57,12 @@ def whole(session: Session, digest_id: int) -> WholeDigest | None:
     for place, query in zip(digest.reason_papers, digest.reason_queries, strict=True):
         reasons.setdefault(place, []).append(query)
     interests = session.execute(
-        select(Interest.query_id, Interest.label, Interest.muted).where(Interest.reader_id == digest.reader_id)
+        select(Interest.query_id, Interest.label, Interest.muted, Interest.topic_slug).where(
+            Interest.reader_id == digest.reader_id
+        )
     ).all()
-    labels = {query: label for query, label, muted in interests if not muted}
-    muted = {query for query, _, is_muted in interests if is_muted}
+    labels = {query: said(label, topic) for query, label, is_muted, topic in interests if not is_muted}
+    muted = {query for query, _, is_muted, _ in interests if is_muted}
     others, unwanted = _matches(session, digest, labels.keys() | muted, muted)
     for paper in (*digest.paper_ids, *digest.trending_ids, *unwanted):
         others.pop(paper, None)
@@ -104,5 +107,5 @@ def _because(session: Session, query_ids: set[int], labels: dict[int, str]) -> d
     made = {}
     for query, canonical in texts:
         meant = expression.recall(canonical)
-        made[query] = Because(labels.get(query) or canonical, meant)
+        made[query] = Because(labels.get(query) or language.explain(meant), meant)
     return made

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from markupsafe import Markup
 import service
 from service import translation
 from service.digests import mjml, quoted
+from service.digests.lines import wrapped
 
 FOLDER: Final = Path(service.__file__).parent.parent / "templates" / "email"
 """One folder a mail: ``subject.txt``, ``preheader.txt``, ``body.mjml``, ``body.txt``; shared pieces in ``layout``."""
@@ -128,11 +128,6 @@ def templates() -> Templates:
 def holes(names: Iterable[str]) -> dict[str, Markup]:
     """Values that stand for themselves: rendered now, filled in for each reader later."""
     return {name: Markup(f"\x02{name}\x03") for name in names}  # noqa: S704 (a fixed pattern around our own names)
-
-
-def wrapped(text: str) -> str:
-    """Words in lines, for the text part."""
-    return textwrap.fill(text, translation.current().width, break_on_hyphens=False)
 
 
 def tidy(text: str) -> str:

@@ -11,8 +11,10 @@ once understood and kept is understood ever after.
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NoReturn, cast
@@ -37,6 +39,8 @@ from service.matching.expression import (
 )
 from service.matching.normalise import name, prefix, tokens
 from service.papers import taxonomy
+from service.translation import gettext as _
+from service.translation import later
 
 __all__ = [
     "And",
@@ -64,14 +68,26 @@ MOST_PREFIXES = 10
 """Each is as dear as the words that begin so are many."""
 
 _LONGEST_SHOWN: Final = 40
+_WHERE: Final = {
+    "title": later("%(words)s in the title"),
+    "abstract": later("%(words)s in the abstract"),
+    "about": later("%(words)s as a main subject"),
+    "org": later("%(words)s as organization"),
+}
+_KINDS: Final = {
+    "cat": (later("category %(category)s (%(id)s)"), later("any category of %(archive)s (%(id)s)")),
+    "primary": (later("primary category %(category)s (%(id)s)"), later("any primary category of %(archive)s (%(id)s)")),
+}
 SOURCES: Final = ("huggingface", "arxiv", "biorxiv", "medrxiv", "feed", "file", "sample")
 
 
 class QueryError(Exception):
-    """A query that cannot be understood. ``str()`` is one line that says where and how to mend it."""
+    """A query that cannot be understood. ``str()`` is one line, in the language of the moment, that says where and how
+    to mend it."""
 
     def __init__(self, message: str, column: int | None = None) -> None:
-        super().__init__(message if column is None else f"{message} (at character {column + 1})")
+        where = "" if column is None else _(" (at character %(column)s)", column=column + 1)
+        super().__init__(message + where)
         self.message = message
         self.column = column
         """Counted from 0; None where the whole query is meant."""
@@ -136,20 +152,23 @@ def parse(text: str) -> Expression:
         _explain_syntax(typed, error)
     if isinstance(node, _Common):
         raise QueryError(
-            "the query holds only very common words or punctuation: add a telling word, or use quotation marks"
+            _("the query holds only very common words or punctuation: add a telling word, or use quotation marks")
         )
     if not asks_for_something(node):
-        raise QueryError("the query only excludes: say also what you want, for example diffusion -survey")
+        raise QueryError(_("the query only excludes: say also what you want, for example diffusion -survey"))
     if prefixes(node) > MOST_PREFIXES:
         raise QueryError(
-            f"the query has too many words with a *: at most {MOST_PREFIXES} are allowed, and a start of two letters"
-            " counts as three, of three letters as two"
+            _(
+                "the query has too many words with a *: at most %(most)s are allowed, and a start of two letters counts"
+                " as three, of three letters as two",
+                most=MOST_PREFIXES,
+            )
         )
     try:
         _check_limits(canonical(node))
     except QueryError as error:
         # It can be longer and deeper than it was typed: title:(a b), a b OR c.
-        raise QueryError(f"written out, {error.message}: make two of it") from None
+        raise QueryError(_("written out, %(problem)s: make two of it", problem=error.message)) from None
     return node
 
 
@@ -157,33 +176,34 @@ def explain(expression: Expression) -> str:
     """The expression in words a reader understands."""
     match expression:
         case Text(words, field, is_prefix):
-            said = f"words beginning with “{words[0]}”" if is_prefix else f"“{' '.join(words)}”"
-            where = {
-                "title": " in the title",
-                "abstract": " in the abstract",
-                "about": " as a main subject",
-                "org": " as organization",
-            }
-            return said + (where[field] if field else "")
+            said = (
+                _("words beginning with “%(words)s”", words=words[0])
+                if is_prefix
+                else _("“%(words)s”", words=" ".join(words))
+            )
+            return _(_WHERE[field], words=said) if field else said
         case Exact("author", value):
-            return f"author “{value}”"
+            return _("author “%(name)s”", name=value)
         case Exact("source", value):
-            return f"listed by {value}"
+            return _("listed by %(source)s", source=value)
         case Exact(field, value):
             category = taxonomy.CATEGORIES.get(value)
-            kind = "primary category" if field == "primary" else "category"
-            return (
-                f"{kind} {category.name} ({value})" if category else f"any {kind} of {_archive_name(value)} ({value})"
-            )
+            one, any_of = _KINDS[field]
+            if category is not None:
+                return _(one, category=category.name, id=value)
+            return _(any_of, archive=_archive_name(value), id=value)
         case Not(part):
-            return f"not {_embraced(part)}"
+            return _("not %(part)s", part=_embraced(part))
         case And(parts):
             wanted = [part for part in parts if not isinstance(part, Not)]
             unwanted = [part.part for part in parts if isinstance(part, Not)]
-            said = " and ".join(_embraced(part) for part in wanted)
-            return said + (f", but not {' nor '.join(_embraced(part) for part in unwanted)}" if unwanted else "")
+            said = _in_a_row(later("%(this)s and %(that)s"), wanted)
+            if not unwanted:
+                return said
+            neither = _in_a_row(later("%(this)s nor %(that)s"), unwanted)
+            return _("%(wanted)s, but not %(unwanted)s", wanted=said, unwanted=neither)
         case Or(parts):
-            return " or ".join(_embraced(part) for part in parts)
+            return _in_a_row(later("%(this)s or %(that)s"), parts)
 
 
 # ---- limits and errors -----------------------------------------------------------------------------------------------
@@ -191,19 +211,27 @@ def explain(expression: Expression) -> str:
 
 def _check_limits(text: str) -> None:
     if len(text) > LONGEST:
-        raise QueryError(f"the query is too long: {len(text)} characters, at most {LONGEST} are allowed")
+        raise QueryError(
+            _(
+                "the query is too long: %(count)s characters, at most %(most)s are allowed",
+                count=len(text),
+                most=LONGEST,
+            )
+        )
     if not text.strip():
-        raise QueryError('the query is empty: type a word, a "phrase", or a field such as cat:cs.CL')
+        raise QueryError(_('the query is empty: type a word, a "phrase", or a field such as cat:cs.CL'))
     if not text.isascii() and len(unicodedata.normalize("NFKC", text)) > 2 * LONGEST:
-        raise QueryError("the query holds signs that each stand for many letters: write out what they mean")
+        raise QueryError(_("the query holds signs that each stand for many letters: write out what they mean"))
     for column, character in enumerate(text):
         if unicodedata.category(character) in ("Cc", "Cs") and character not in "\t\n\r":
-            raise QueryError("the query holds a control character: remove it", column)
+            raise QueryError(_("the query holds a control character: remove it"), column)
     quotes = [column for column, character in enumerate(text) if character == '"']
     if len(quotes) % 2:
-        raise QueryError('a quotation mark is not closed: add another "', quotes[-1])
+        raise QueryError(_('a quotation mark is not closed: add another "'), quotes[-1])
     if sum(part not in ("AND", "OR", "NOT") for part in re.findall(r'"[^"]*"|[^\s"()]+', text)) > MOST_CLAUSES:
-        raise QueryError(f"the query has too many parts: at most {MOST_CLAUSES} words and phrases are allowed")
+        raise QueryError(
+            _("the query has too many parts: at most %(most)s words and phrases are allowed", most=MOST_CLAUSES)
+        )
     _check_parentheses(text)
 
 
@@ -218,28 +246,35 @@ def _check_parentheses(text: str) -> None:
         elif character == "(":
             opened.append(column)
             if len(opened) > DEEPEST:
-                raise QueryError(f"parentheses are nested too deep: at most {DEEPEST} levels are allowed", column)
+                raise QueryError(
+                    _("parentheses are nested too deep: at most %(most)s levels are allowed", most=DEEPEST), column
+                )
         elif character == ")":
             if not opened:
-                raise QueryError("a parenthesis is closed that was never opened: remove it, or add a (", column)
+                raise QueryError(_("a parenthesis is closed that was never opened: remove it, or add a ("), column)
             opened.pop()
     if opened:
-        raise QueryError("a parenthesis is not closed: add a )", opened[-1])
+        raise QueryError(_("a parenthesis is not closed: add a )"), opened[-1])
 
 
 def _explain_syntax(text: str, error: UnexpectedInput) -> NoReturn:
     if isinstance(error, UnexpectedCharacters) and error.pos_in_stream is not None:
-        raise QueryError(f"“{text[error.pos_in_stream]}” has no meaning here: remove it", error.pos_in_stream)
+        raise QueryError(
+            _("“%(sign)s” has no meaning here: remove it", sign=text[error.pos_in_stream]), error.pos_in_stream
+        )
     column = len(text.rstrip()) - 1
     if isinstance(error, UnexpectedToken) and error.token.type != "$END" and error.token.start_pos is not None:
         column = error.token.start_pos
         if error.token.type == "RPAR":
-            raise QueryError("a word is missing before the parenthesis: add one, or remove the operator", column)
+            raise QueryError(_("a word is missing before the parenthesis: add one, or remove the operator"), column)
         raise QueryError(
-            f"“{_shown(error.token)}” stands where a word is expected: add one before it, or put it in quotation marks",
+            _(
+                "“%(sign)s” stands where a word is expected: add one before it, or put it in quotation marks",
+                sign=_shown(error.token),
+            ),
             column,
         )
-    raise QueryError("the query ends where a word is expected: add one, or remove the last operator", column)
+    raise QueryError(_("the query ends where a word is expected: add one, or remove the last operator"), column)
 
 
 def _shown(text: str) -> str:
@@ -283,7 +318,7 @@ def _either(nodes: list[_Node]) -> _Node:
     # Between alternatives a common word is meant, so it counts.
     parts = [Text(node.words) if isinstance(node, _Common) else node for node in nodes if node != _Common(())]
     if not all(asks_for_something(part) for part in parts):
-        raise QueryError("OR next to an exclusion would match almost everything: exclude with AND, as in a -b")
+        raise QueryError(_("OR next to an exclusion would match almost everything: exclude with AND, as in a -b"))
     return joined(Or, list(parts))
 
 
@@ -297,14 +332,18 @@ def _field(token: Token) -> str:
     known = _FIELDS.get(typed.lower())
     if known is None:
         close = difflib.get_close_matches(typed.lower(), _FIELDS, n=1)
-        hint = f"did you mean {close[0]}:?" if close else f"the fields are {_READABLE_FIELDS}"
-        raise QueryError(f"there is no field “{_shown(typed)}:”; {hint}", token.start_pos)
+        hint = (
+            _("did you mean %(names)s?", names=f"{close[0]}:")
+            if close
+            else _("the fields are %(names)s", names=_READABLE_FIELDS)
+        )
+        raise QueryError(_("there is no field “%(name)s:”; %(hint)s", name=_shown(typed), hint=hint), token.start_pos)
     return known
 
 
 def _in_field(field: str, value: Token) -> _Node:
     if value.startswith("-"):
-        raise QueryError(f"a - goes before the field, as in -{field}:word", value.start_pos)
+        raise QueryError(_("a - goes before the field, as in %(example)s", example=f"-{field}:word"), value.start_pos)
     if field in _TEXT_FIELDS.values():
         return _text(value, field)
     written = str(value).strip('"').strip()
@@ -313,7 +352,12 @@ def _in_field(field: str, value: Token) -> _Node:
     if field == "source":
         if written.lower() not in SOURCES:
             raise QueryError(
-                f"there is no source “{_shown(written)}”; the sources are {', '.join(SOURCES)}", value.start_pos
+                _(
+                    "there is no source “%(name)s”; the sources are %(names)s",
+                    name=_shown(written),
+                    names=", ".join(SOURCES),
+                ),
+                value.start_pos,
             )
         return Exact("source", written.lower())
     return Exact(field, _category(written, value.start_pos))
@@ -324,7 +368,7 @@ def _author(written: str, value: Token) -> str:
     # A surname alone is nobody's full name; a group that signs by one word can be had in quotation marks.
     if not full_name or (" " not in full_name and not value.startswith('"')):
         raise QueryError(
-            'author: needs a full name in quotation marks, for example author:"Ada Lovelace"', value.start_pos
+            _('author: needs a full name in quotation marks, for example author:"Ada Lovelace"'), value.start_pos
         )
     return full_name
 
@@ -340,8 +384,8 @@ def _category(written: str, column: int | None) -> str:
     if folded in by_lower:
         return by_lower[folded]
     close = [by_lower[each] for each in difflib.get_close_matches(folded[:_LONGEST_SHOWN], by_lower, n=3, cutoff=0.6)]
-    hint = f"did you mean {', '.join(close)}?" if close else "see the list of topics"
-    raise QueryError(f"there is no arXiv category “{_shown(written)}”; {hint}", column)
+    hint = _("did you mean %(names)s?", names=", ".join(close)) if close else _("see the list of topics")
+    raise QueryError(_("there is no arXiv category “%(name)s”; %(hint)s", name=_shown(written), hint=hint), column)
 
 
 def _archive_name(archive: str) -> str:
@@ -357,12 +401,16 @@ def _categories_by_lower() -> dict[str, str]:
 def _text(value: Token, field: str | None) -> _Node:
     written = str(value)
     if field is None and written.endswith(":") and written[:-1].lower() in _FIELDS:
-        raise QueryError(f"{written} needs a word after it, or quotation marks around it", value.start_pos)
+        raise QueryError(
+            _("%(field)s needs a word after it, or quotation marks around it", field=written), value.start_pos
+        )
     quoted = written.startswith('"')
     bare = written.rstrip("*") if not quoted else written.rstrip("*").strip('"')
     if "*" in bare or (not bare and "*" in written):
-        raise QueryError("a * may only stand at the end of a word: neural* finds neuralnet, *net is not possible",
-                         value.start_pos)  # fmt: skip
+        raise QueryError(
+            _("a * may only stand at the end of a word: neural* finds neuralnet, *net is not possible"),
+            value.start_pos,
+        )
     if written.endswith("*"):
         return _prefixed(bare, field, value.start_pos)
     words = tuple(tokens(bare))
@@ -373,11 +421,15 @@ def _text(value: Token, field: str | None) -> _Node:
 
 def _prefixed(bare: str, field: str | None, column: int | None) -> _Node:
     if len(tokens(bare)) > 1:
-        raise QueryError("a * goes with a single word, not with a phrase or a hyphen: leave it out", column)
+        raise QueryError(_("a * goes with a single word, not with a phrase or a hyphen: leave it out"), column)
     start = prefix(bare)
     if len(start) < SHORTEST_PREFIX:
-        raise QueryError(f"a * needs at least {SHORTEST_PREFIX} letters before it", column)
+        raise QueryError(_("a * needs at least %(least)s letters before it", least=SHORTEST_PREFIX), column)
     return Text((start,), field, prefix=True)
+
+
+def _in_a_row(pattern: str, parts: Sequence[Expression]) -> str:
+    return functools.reduce(lambda this, that: _(pattern, this=this, that=that), map(_embraced, parts))
 
 
 def _embraced(expression: Expression) -> str:

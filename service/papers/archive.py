@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from service.database.tables import Edition, Paper, PaperAlias, PaperIdentifier, PaperVersion
 from service.papers.record import Identifier
+from service.translation import joined, ngettext
 
 _NAMED: Final = 3
 """Authors named in a byline before "and N more"."""
@@ -63,14 +64,16 @@ class PaperView:
     def byline(self) -> str:
         """Who wrote it, in one line: names, else the organization, else how many they are; may be empty."""
         if self.authors:
-            named, total = self.authors[:_NAMED], max(self.author_count, len(self.authors))
-            if total <= _NAMED:
-                return ", ".join(named[:-1]) + (" and " if len(named) > 1 else "") + named[-1]
-            return f"{', '.join(named[:2])} and {total - 2} more"
+            total = max(self.author_count, len(self.authors))
+            if total == len(self.authors) <= _NAMED:
+                return joined(self.authors)
+            named = ", ".join(self.authors[: _NAMED - 1])
+            rest = total - len(self.authors[: _NAMED - 1])
+            return ngettext("%(authors)s and %(num)s more", "%(authors)s and %(num)s more", rest, authors=named)
         if self.organization:
             return self.organization
         if self.author_count:
-            return f"{self.author_count} author{'s' if self.author_count != 1 else ''}"
+            return ngettext("%(num)s author", "%(num)s authors", self.author_count)
         return ""
 
 

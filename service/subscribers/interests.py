@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -14,11 +15,15 @@ from sqlalchemy.orm import Session
 from service.database.tables import Interest, Query, Topic, Weight
 from service.matching import language, queries
 from service.translation import gettext as _
+from service.translation import topical
 
 MOST: Final = 100
 """Interests of one reader."""
 LONGEST_LABEL: Final = 200
 DEFAULT_TOPIC: Final = "daily-papers"
+
+# They turn the words around them about, in our pages and mails too; nobody types them on purpose.
+_UNSEEN: Final = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class InterestError(Exception):
@@ -54,6 +59,11 @@ class InterestView:
     muted: bool
     weight: Weight = Weight.NORMAL
     instant: bool = False
+
+    @property
+    def said(self) -> str:
+        """The label as it is shown: a topic's in the language of the moment, a query as its reader typed it."""
+        return said(self.label, self.topic_slug)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +106,7 @@ def from_queries(texts: Iterable[str], *, muted: bool = False) -> list[Wish]:
     """Wishes for queries as typed; empty lines are passed over. Raises :class:`language.QueryError`."""
     wishes = []
     for text in texts:
-        typed = " ".join(text.split())
+        typed = " ".join(_UNSEEN.sub("", text).split())
         if typed:
             language.parse(typed)
             wishes.append(Wish(shortened(typed), typed, muted=muted))
@@ -213,6 +223,11 @@ def of(session: Session, reader_id: int) -> list[InterestView]:
         )
         for each, canonical in session.execute(statement)
     ]
+
+
+def said(label: str, topic_slug: str | None) -> str:
+    """The label of an interest as it is shown, in the language of the moment."""
+    return topical(label) if topic_slug else label
 
 
 def shortened(text: str) -> str:

@@ -23,7 +23,7 @@ from service.matching.marking import Piece
 from service.matching.preview import DayCount, NameCount, Wanted
 from service.subscribers import interests
 from service.translation import gettext as _
-from service.translation import ngettext, number
+from service.translation import ngettext, number, topical
 from service.web import examples as shown
 from service.web.examples import ExampleView
 from service.web.forms import InterestForm
@@ -168,13 +168,13 @@ def _wanted(site: Site, form: InterestForm) -> tuple[list[Wanted], list[str]]:
         if topic is None:
             errors.append(_("there is no topic “%(slug)s”", slug=slug[:64]))
         else:
-            wanted.append(_understood(topic.name, topic.query, muted=False))
+            wanted.append(_understood(topical(topic.name), topic.query, muted=False))
     for text, muted in ((form.queries, False), (form.muted, True)):
         for line in [" ".join(each.split()) for each in text.splitlines() if each.strip()][: interests.MOST]:
             try:
                 wanted.append(_understood(line, line, muted=muted))
             except QueryError as error:
-                errors.append(f"“{line[:80]}”: {error}")
+                errors.append(_("“%(words)s”: %(problem)s", words=line[:80], problem=error))
     return wanted[: interests.MOST], errors
 
 

@@ -162,6 +162,18 @@ def test_an_accessible_page(database: Database, settings: Settings) -> None:
     assert 40 <= len(preheader) <= 130
 
 
+def test_a_stranger_cannot_have_a_link_of_theirs_mailed_to_somebody(database: Database, settings: Settings) -> None:
+    typed = ["www.evil.example/prize", "evil.example", "https evil.example", "robots"]
+    with database.transaction() as session:
+        wishes = interests.from_queries(typed)
+        accounts.subscribe(session, settings, Signup("ada@example.org", wishes, Preferences(), Visit("test")))
+    (mail,) = mails(compose(database, settings))
+    for body in (part(mail, "plain"), part(mail, "html")):
+        assert "evil.example" not in body
+        assert "evil example" in " ".join(body.split())
+        assert "robots" in body
+
+
 def test_letters_carry_their_link_and_only_welcome_offers_unsubscribe_in_its_headers(
     database: Database, settings: Settings
 ) -> None:

@@ -7,11 +7,14 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final, Literal
 
 import uvicorn
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from service.digests import plan
 from service.digests.compose import Composer
@@ -23,8 +26,60 @@ from service.web.app import create_app
 from tests import factories
 from tests.journeys.conftest import QUIET
 
-FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
-PORT = 8099
+FOLDER: Final = Path(__file__).parents[2] / "docs" / "screenshots"
+PORT: Final = 8099
+MOST_BYTES: Final = 150_000
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the pictures are taken of."""
+
+    origin: str
+    digest: str
+    """HTML of a mail."""
+
+
+def _site(path: str) -> Callable[[Page, Scene], None]:
+    def go(page: Page, scene: Scene) -> None:
+        page.goto(scene.origin + path)
+
+    return go
+
+
+def _choosing(page: Page, scene: Scene) -> None:
+    page.goto(f"{scene.origin}/subscribe")
+    page.locator("[data-filter]").fill("robot")
+    page.locator("input[value=robot-learning]").check()
+    page.locator("input[value=drones]").check()
+    page.locator("#preview mark").first.wait_for()
+    page.evaluate("document.querySelector('fieldset').scrollIntoView()")
+
+
+def _digest(page: Page, scene: Scene) -> None:
+    # By itself: the site's policy would forbid the mail its styles.
+    page.set_content(scene.digest)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture: how to come there, the window, and by day or by night."""
+
+    name: str
+    go: Callable[[Page, Scene], None]
+    width: int
+    height: int
+    scheme: Literal["light", "dark"] = "light"
+
+
+SHOTS: Final = (
+    Shot("day", _site("/"), 1000, 740),
+    Shot("sign-up", _site("/subscribe"), 1000, 740),
+    Shot("preview", _choosing, 1000, 740),
+    Shot("digest", _digest, 680, 860),
+    Shot("digest-dark", _digest, 680, 860, "dark"),
+    Shot("phone", _digest, 360, 720),
+)
 
 
 def main() -> None:
@@ -33,7 +88,7 @@ def main() -> None:
     if program is None:
         sys.exit("screenshots need Chromium on the PATH")
     home = Path(tempfile.mkdtemp(prefix="paperround-screenshots-"))
-    settings = Settings(home=home / "home", port=PORT)
+    settings = Settings(home=home / "home", port=PORT, postal_address="1 Example Street, Exampletown")
     with open_ready(settings) as database, sync_playwright() as playwright:
         ingest.ingest(database, samples.SampleSource(), datetime.now(UTC).date())
         editions.cut(database)
@@ -49,17 +104,22 @@ def main() -> None:
             time.sleep(0.05)
         chromium = playwright.chromium.launch(executable_path=program, args=QUIET)
         FOLDER.mkdir(parents=True, exist_ok=True)
-        page = chromium.new_page(viewport={"width": 1100, "height": 900})
-        page.goto(settings.origin)
-        page.screenshot(path=FOLDER / "day.png")
-        # A page of its own: the site's policy would forbid the mail its styles.
-        page = chromium.new_page(viewport={"width": 700, "height": 900})
-        page.set_content(mail.html)
-        page.screenshot(path=FOLDER / "digest.png")
+        for shot in SHOTS:
+            _take(chromium, shot, Scene(settings.origin, mail.html))
         chromium.close()
         server.should_exit = True
         thread.join(20)
     shutil.rmtree(home, ignore_errors=True)
+
+
+def _take(chromium: Browser, shot: Shot, scene: Scene) -> None:
+    page = chromium.new_page(viewport={"width": shot.width, "height": shot.height}, color_scheme=shot.scheme)
+    shot.go(page, scene)
+    taken = page.screenshot()
+    if len(taken) > MOST_BYTES:
+        sys.exit(f"{shot.name}.png would be {len(taken):,} bytes, at most {MOST_BYTES:,} are wanted: a smaller window")
+    (FOLDER / f"{shot.name}.png").write_bytes(taken)
+    page.close()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from sqlalchemy import delete, text, update
 
 from service.database import Database
-from service.database.tables import Base, DeliveryKind, Reader, ReaderState
+from service.database.tables import Base, Cadence, DeliveryKind, Reader, ReaderState
 from service.delivery import dkim
 from service.delivery.dkim import Signer
 from service.digests import plan
@@ -24,12 +24,18 @@ from service.outbox import letters, rows
 from service.outbox.letters import LetterView
 from service.settings import Settings
 from service.subscribers import address_change
+from service.subscribers.return_addresses import ReturnAddresses
 from service.translation import LANGUAGES, Language
 from tests import factories
+from tests.journeys.conftest import chromium
+
+__all__ = ["chromium"]
 
 LISTED = {DeliveryKind.DIGEST, DeliveryKind.WELCOME, DeliveryKind.PAUSE_ENDED}
 """Part of the list: one click unsubscribes."""
 POSTAL = "1 Example Street, Exampletown"
+LONG_WORD = "Pneumono" + "ultramicroscopicsilico" * 4
+"""Longer than a line of a small phone."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +46,12 @@ class Made:
     language: Language
     content: bytes
     envelope_sender: str
+    delivery_id: int
+    weekly: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.kind}-{self.language.tag}"
+        return f"{'weekly ' if self.weekly else ''}{self.kind}-{self.language.tag}"
 
     @property
     def mail(self) -> EmailMessage:
@@ -73,10 +81,11 @@ class Post:
 
     mails: tuple[Made, ...]
     signer: Signer
+    returns: ReturnAddresses
 
     def of(self, kind: DeliveryKind, tag: str = "en") -> Made:
-        (found,) = [each for each in self.mails if each.kind is kind and each.language.tag == tag]
-        return found
+        """The mail of a kind; of digests the daily one."""
+        return next(each for each in self.mails if each.kind is kind and each.language.tag == tag and not each.weekly)
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +97,7 @@ def post(migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> Post:
     with Database(migrated_url) as database:
         made = tuple(each for language in LANGUAGES for each in _all(database, settings, signer, language))
     assert {each.kind for each in made} == set(DeliveryKind)
-    return Post(made, signer)
+    return Post(made, signer, ReturnAddresses(settings))
 
 
 def _settings(url: str, folder: Path) -> Settings:
@@ -104,6 +113,7 @@ def _settings(url: str, folder: Path) -> Settings:
         postal_address=POSTAL,
         allow_private_sources=True,
         dkim_key_file=key,
+        return_domain="returns.papers.example",
     )
 
 
@@ -120,11 +130,18 @@ def _all(database: Database, settings: Settings, signer: Signer, language: Langu
             factories.record("Learning Robots", tldr="They walk.", upvotes=5, comments=1, abstract="On policies. " * 60,
                              code_url="https://example.org/code", url="https://example.org/paper",
                              pdf_url="https://example.org/paper.pdf"),
-            factories.record("Robots & Their Policies", authors=("Ada Invented", "Bo Invented"), author_count=2),
+            factories.record(f"Robots & Their Policies: {LONG_WORD}", authors=("Ada Invented", "Bo Invented"),
+                             author_count=2),
             factories.record("Trout", upvotes=90),
         )  # fmt: skip
         plan.plan_due(database, settings, everyone=True)
         yield _sent(database, settings, signer, language, DeliveryKind.DIGEST)
+        with database.transaction() as session:
+            # Of three papers one is shown, so that the others are spoken of.
+            session.execute(update(Reader).values(cadence=Cadence.WEEKLY, weekdays=1, paper_limit=1))
+        factories.edition(database, *(factories.record(f"Policies of Robots, Part {part}") for part in range(3)))
+        plan.plan_due(database, settings, everyone=True)
+        yield replace(_sent(database, settings, signer, language, DeliveryKind.DIGEST), weekly=True)
         # A goodbye is written when its reader is gone, so it comes last.
         for kind in sorted(DeliveryKind, key=lambda kind: kind is DeliveryKind.GOODBYE):
             if kind is not DeliveryKind.DIGEST:
@@ -160,4 +177,4 @@ def _sent(database: Database, settings: Settings, signer: Signer, language: Lang
     with database.transaction() as session:
         (composed,) = Composer(settings).compose(session, claims)
     assert isinstance(composed, Composed), composed
-    return Made(kind, language, signer.signed(composed.content), composed.envelope_sender)
+    return Made(kind, language, signer.signed(composed.content), composed.envelope_sender, composed.delivery_id)
