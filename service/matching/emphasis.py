@@ -19,6 +19,8 @@ _ABBREVIATION: Final = re.compile(r"\(([^()\s,;]{2,12})[,;)]")
 _FEWEST_CAPITALS: Final = 2
 _LOOKED_BACK: Final = 80
 """Characters before an abbreviation in which its long form stands."""
+LONGEST_RUN: Final = 8
+"""Words. No term is longer; and of a text that repeats itself, every run of every length would be one."""
 
 
 def dwelt_on(abstract: str, words: Sequence[str]) -> tuple[str, ...]:
@@ -40,7 +42,7 @@ def asked(words: Sequence[str]) -> str:
 
 
 def _repeated(words: Sequence[str]) -> Iterator[str]:
-    """Every run that occurs more than once, its occurrences overlapping or not."""
+    """Every run of at most ``LONGEST_RUN`` words that occurs more than once, its occurrences overlapping or not."""
     counted = Counter(words)
     if len(counted) == len(words):
         return
@@ -49,7 +51,7 @@ def _repeated(words: Sequence[str]) -> Iterator[str]:
     often = {pair for pair, number in Counter(pairs).items() if number > 1 and not is_common(pair[0])}
     places = [place for place, pair in enumerate(pairs) if pair in often] if often else []
     length = 2
-    while places:
+    while places and length <= LONGEST_RUN:
         # A longer run occurs twice only where a shorter one does.
         runs: dict[str, list[int]] = {}
         for place in places:

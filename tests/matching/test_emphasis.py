@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from service.matching.edition import EditionIndex
-from service.matching.emphasis import asked, dwelt_on
+from service.matching.emphasis import LONGEST_RUN, asked, dwelt_on
 from service.matching.index import IndexedPaper, PaperIndex
 from service.matching.language import explain, parse
 from service.matching.normalise import tokens
@@ -33,6 +33,13 @@ def test_very_common_words_are_never_dwelt_on() -> None:
     assert asked(("state", "of", "the", "art")) == "state of the art"
     assert asked(("the", "fish")) == "fish"
     assert asked(("of", "the")) == ""
+
+
+def test_a_text_that_repeats_itself_gives_no_more_than_its_terms() -> None:
+    given = runs("A long sentence about robots and what they do all day in a field. " * 2_000)
+    assert "long sentence about robot" in given
+    assert max(len(run.split()) for run in given) == LONGEST_RUN
+    assert len(given) < 200
 
 
 PAPERS = [
