@@ -47,13 +47,18 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, letter, reader, used_lin
 -- their digests and deliveries along.
 GRANT SELECT, INSERT, UPDATE (state, reply, settled_at), DELETE ON delivery TO paperround_web;
 GRANT DELETE ON digest TO paperround_web;
+-- Operators edit topics and write notes here; a note's words never change. Edited topics make kept pages old, which the
+-- stamp of the papers tells.
+GRANT SELECT, INSERT, UPDATE, DELETE ON topic_edit TO paperround_web;
+GRANT INSERT, UPDATE ON topic, paper_stamp TO paperround_web;
+GRANT SELECT, INSERT, UPDATE (withdrawn_at) ON editor_note TO paperround_web;
 -- Signing up asks whether an address is barred, and a provider's call bars one: keyed hashes, never addresses.
 GRANT SELECT, INSERT, UPDATE, DELETE ON suppression TO paperround_web;
 
 -- ---- the workers -------------------------------------------------------------------------------------------------------
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, carried_over, coverage, delivery, digest, feedback, fetch_host, fetched_body,
+GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, carried_over, coverage, delivery, digest, editor_note, feedback, fetch_host, fetched_body,
     ingest, ingest_problem, interest, letter, match, paper, paper_alias, paper_identifier, paper_stamp, paper_version, query, reader, reader_import,
-    sending_pause, sighting, suppression, task_run, topic, used_link TO paperround_worker;
+    sending_pause, sighting, suppression, task_run, topic, topic_edit, used_link TO paperround_worker;
 -- Numbers are drawn ahead where rows are copied in by the thousand.
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO paperround_worker;

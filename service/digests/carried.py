@@ -18,6 +18,7 @@ from sqlalchemy import delete, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from service.database.tables import CarriedOver, DeliveryKind, Digest
+from service.digests import notes
 from service.outbox import rows
 from service.settings import Settings
 
@@ -121,6 +122,7 @@ def _write(session: Session, settings: Settings, old: Sequence[Digest], slot: da
         slot=slot,
         first_edition_id=min(each.first_edition_id for each in old),
         last_edition_id=max(each.last_edition_id for each in old),
+        note_id=notes.for_one(session, old[0].reader_id, slot, now),
         **_columns(_merged(old)),
     )
     session.add(digest)

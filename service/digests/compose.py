@@ -22,8 +22,18 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from service import translation
-from service.database.tables import Abstracts, Cadence, DeliveryKind, Digest, Interest, Query, Reader, ReaderState
-from service.digests import cards, evidence, message, quoted
+from service.database.tables import (
+    Abstracts,
+    Cadence,
+    DeliveryKind,
+    Digest,
+    EditorNote,
+    Interest,
+    Query,
+    Reader,
+    ReaderState,
+)
+from service.digests import cards, evidence, message, note, quoted
 from service.digests.cards import Card
 from service.digests.evidence import NOTHING, Evidence, Readings
 from service.digests.message import Headers, Sender
@@ -51,7 +61,7 @@ _CARD_SECONDS: Final = 600.0
 _MOST_EVIDENCE: Final = 200_000
 _NAMED_REASONS: Final = 3
 _FRAME_HOLES: Final = (
-    "title", "headline", "summary", "preheader", "more", "preferences_url", "unsubscribe_url",
+    "title", "headline", "summary", "note", "preheader", "more", "preferences_url", "unsubscribe_url",
 )  # fmt: skip
 _ENTITLED: Final = {
     DeliveryKind.DIGEST: (ReaderState.ACTIVE,),
@@ -98,6 +108,8 @@ class Draft:
     trending_ids: Sequence[int] = ()
     digest_id: int | None = None
     """The row; None where nothing is stored yet, as in a preview."""
+    note: str = ""
+    """The editor's, on top."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +347,8 @@ class Composer:
         }
         html_words = {name: quoted.encoded(html.escape(word)) for name, word in words.items()}
         text_words = {name: quoted.encoded(word) for name, word in words.items()}
+        noted = note.encoded(draft.note, translation.current())
+        html_words["note"], text_words["note"] = noted.html, noted.text
         site = self._settings.origin
         if more > 0:
             url = f"{site}/search" if draft.digest_id is None else self._links.digest(draft.digest_id)
@@ -384,6 +398,7 @@ class Composer:
             Digest.reason_queries,
             Digest.matched,
             Digest.trending_ids,
+            EditorNote.words,
         )
         return {
             row.id: Draft(
@@ -394,8 +409,13 @@ class Composer:
                 row.matched,
                 row.trending_ids,
                 row.id,
+                row.words or "",
             )
-            for row in session.execute(select(*columns).where(Digest.id == func.any(wanted)))
+            for row in session.execute(
+                select(*columns)
+                .outerjoin(EditorNote, EditorNote.id == Digest.note_id)
+                .where(Digest.id == func.any(wanted))
+            )
         }
 
     def _labels(self, session: Session, wanted: Iterable[tuple[int, Draft | None]]) -> dict[tuple[int, int], str]:

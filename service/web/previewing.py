@@ -21,6 +21,7 @@ from service.matching.marking import Piece
 from service.matching.preview import DayCount, NameCount, Wanted
 from service.papers.archive import PaperView
 from service.subscribers import interests
+from service.subscribers.catalogue import Catalogue
 from service.translation import gettext as _
 from service.translation import ngettext, number
 from service.web import forms
@@ -107,8 +108,9 @@ def _fragment(site: Site, form: InterestForm) -> HTMLResponse:
 
 def view(site: Site, form: InterestForm) -> PreviewView:
     """The preview of what a form asks for. What is not understood is told, the rest is shown."""
-    wanted, errors = _wanted(site, form)
-    topics = len([slug for slug in form.topics if site.catalogue.find(slug)])
+    known = site.catalogue
+    wanted, errors = _wanted(known, form)
+    topics = len([slug for slug in form.topics if known.find(slug)])
     made = preview.preview(site.archive, wanted)
     papers = site.readings.of([example.paper_id for example in made.examples])
     examples = [
@@ -148,10 +150,10 @@ def said(name: NameCount) -> str:
     return f"{said} {several}"
 
 
-def _wanted(site: Site, form: InterestForm) -> tuple[list[Wanted], list[str]]:
+def _wanted(known: Catalogue, form: InterestForm) -> tuple[list[Wanted], list[str]]:
     wanted, errors = [], []
     for slug in form.topics[: interests.MOST]:
-        topic = site.catalogue.find(slug)
+        topic = known.find(slug)
         if topic is None:
             errors.append(_("there is no topic “%(slug)s”", slug=slug[:64]))
         else:

@@ -11,11 +11,12 @@ from service.database.tables.delivery import (
     DeliveryKind,
     DeliveryState,
     Digest,
+    EditorNote,
     Letter,
     SendingPause,
 )
 from service.database.tables.fetching import FetchedBody, FetchHost
-from service.database.tables.matching import Match, Query, Topic
+from service.database.tables.matching import Match, Query, Topic, TopicEdit
 from service.database.tables.papers import (
     Coverage,
     CoverageState,
@@ -63,6 +64,7 @@ __all__ = [
     "DeliveryState",
     "Digest",
     "Edition",
+    "EditorNote",
     "FeedKey",
     "Feedback",
     "FetchHost",
@@ -90,6 +92,7 @@ __all__ = [
     "SuppressionReason",
     "TaskRun",
     "Topic",
+    "TopicEdit",
     "UsedLink",
     "Weight",
 ]
