@@ -9,13 +9,14 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from service.database.tables import DeliveryKind, ReaderState
+from service.outbox import letters
 from service.settings import Settings
 from service.subscribers import addresses, suppression
 
 # By the primary keys of the three tables. A letter goes to its own address, whatever its reader's is.
 _STILL_OURS = text("""
     SELECT delivery.id, delivery.kind, reader.state, coalesce(letter.address_key, reader.address_key),
-        delivery.kind = 'digest' AND reader.paused_until > now()
+        delivery.kind IN ('digest', 'resend') AND reader.paused_until > now()
     FROM delivery LEFT JOIN reader ON reader.id = delivery.reader_id
         LEFT JOIN letter ON letter.delivery_id = delivery.id
     WHERE delivery.id = ANY(:ids) AND delivery.state = 'sending' AND delivery.lease_owner = :owner
@@ -25,6 +26,7 @@ _ENTITLED: dict[DeliveryKind, frozenset[ReaderState]] = {
     DeliveryKind.CONFIRM: frozenset({ReaderState.PENDING}),
     DeliveryKind.WELCOME: frozenset({ReaderState.ACTIVE}),
     DeliveryKind.DIGEST: frozenset({ReaderState.ACTIVE}),
+    DeliveryKind.RESEND: frozenset({ReaderState.ACTIVE}),
     DeliveryKind.PAUSE_ENDED: frozenset({ReaderState.ACTIVE}),
     DeliveryKind.ADDRESS_CONFIRM: frozenset({ReaderState.ACTIVE}),
     DeliveryKind.ADDRESS_NOTICE: frozenset(ReaderState),
@@ -50,7 +52,7 @@ def recheck(session: Session, settings: Settings, owner: str, delivery_ids: Iter
     entitled: set[int] = set()
     cancelled: dict[int, str] = {}
     for delivery_id, kind, state, key, paused in found:
-        if key is None or (state is None and kind != DeliveryKind.GOODBYE):
+        if key is None or (state is None and DeliveryKind(kind) not in letters.READERLESS):
             cancelled[delivery_id] = "the reader is gone"
         elif paused:
             cancelled[delivery_id] = "the reader has paused"

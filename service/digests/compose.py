@@ -65,6 +65,7 @@ _FRAME_HOLES: Final = (
 )  # fmt: skip
 _ENTITLED: Final = {
     DeliveryKind.DIGEST: (ReaderState.ACTIVE,),
+    DeliveryKind.RESEND: (ReaderState.ACTIVE,),
     DeliveryKind.WELCOME: (ReaderState.ACTIVE,),
     DeliveryKind.CONFIRM: (ReaderState.PENDING,),
     DeliveryKind.SIGN_IN: tuple(ReaderState),
@@ -72,7 +73,8 @@ _ENTITLED: Final = {
     DeliveryKind.ADDRESS_CONFIRM: (ReaderState.ACTIVE,),
     DeliveryKind.ADDRESS_NOTICE: tuple(ReaderState),
 }
-_LISTED: Final = frozenset({DeliveryKind.DIGEST, DeliveryKind.WELCOME, DeliveryKind.PAUSE_ENDED})
+_DIGESTS: Final = frozenset({DeliveryKind.DIGEST, DeliveryKind.RESEND})
+_LISTED: Final = _DIGESTS | {DeliveryKind.WELCOME, DeliveryKind.PAUSE_ENDED}
 """Part of the list: these carry one-click unsubscribe (RFC 8058)."""
 
 
@@ -131,9 +133,9 @@ class _Parts:
 class Composer:
     """Composes for one installation; keeps cards and the frame. Safe for several threads."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, links: Links | None = None) -> None:
         self._settings = settings
-        self._links = Links(settings)
+        self._links = links or Links(settings)
         self._returns = ReturnAddresses(settings)
         self._templates = templates()
         self._sender = Sender(
@@ -184,9 +186,9 @@ class Composer:
                 made.append(Withheld(claim.delivery_id, f"the reader is {reader.state}"))
             elif hashes[reader.id] in suppressed:
                 made.append(Withheld(claim.delivery_id, "the address is suppressed"))
-            elif claim.kind is DeliveryKind.DIGEST and reader.paused_until is not None and reader.paused_until > now:
+            elif claim.kind in _DIGESTS and reader.paused_until is not None and reader.paused_until > now:
                 made.append(Withheld(claim.delivery_id, "the reader has paused"))
-            elif claim.kind is not DeliveryKind.DIGEST:
+            elif claim.kind not in _DIGESTS:
                 with translation.speaking(translation.of(reader.language)):
                     parts = self._notice(session, claim.kind, reader)
                 made.append(self._sealed(claim, reader, parts, now))
@@ -217,7 +219,13 @@ class Composer:
         reader = session.get(Reader, reader_id)
         if reader is None:
             raise LookupError("the reader is gone")
-        labels = self._labels(session, [(reader_id, draft)])
+        return self.shown(session, reader, draft)
+
+    def shown(
+        self, session: Session, reader: Reader, draft: Draft, labels: Mapping[tuple[int, int], str] | None = None
+    ) -> RenderedMail:
+        """The same for a reader who need not be stored, with ``labels`` for their interests."""
+        labels = labels or self._labels(session, [(reader.id, draft)])
         papers = self._fetched(session, [draft])
         self._learn(session, [draft])
         with translation.speaking(translation.of(reader.language)):
@@ -474,7 +482,7 @@ class Composer:
         self, claim: Claim, reader: Reader | None, written: tuple[LetterView, bool] | None, now: datetime
     ) -> Composed | Withheld:
         """A mail to an address that is not, or no longer, a reader's."""
-        if written is None or (reader is None and claim.kind is not DeliveryKind.GOODBYE):
+        if written is None or (reader is None and claim.kind not in letters.READERLESS):
             return Withheld(claim.delivery_id, "the reader is gone")
         letter, suppressed = written
         if suppressed:
@@ -485,7 +493,10 @@ class Composer:
         if claim.kind is DeliveryKind.ADDRESS_CONFIRM:
             values["address_url"] = self._links.address(values["change"])
         with translation.speaking(translation.of(letter.language)):
-            parts = self._rendered(claim.kind.value, values, plain_text=letter.plain_text)
+            if claim.kind is DeliveryKind.TEST:
+                parts = _frozen(values)
+            else:
+                parts = self._rendered(claim.kind.value, values, plain_text=letter.plain_text)
         recipient = _deliverable(letter.email)
         headers = Headers(
             recipient=recipient,
@@ -561,6 +572,11 @@ def _preheader(titles: Sequence[str]) -> str:
     if len(text) >= 40:
         return text
     return gettext("%(titles)s · new papers on the topics that you follow, each with its reason", titles=text)
+
+
+def _frozen(facts: Mapping[str, str]) -> _Parts:
+    page = facts["html"]
+    return _Parts(facts["subject"], [quoted.encoded(facts["text"])], [quoted.encoded(page)] if page else [])
 
 
 def _deliverable(email: str) -> str:

@@ -48,7 +48,8 @@ DUE = text("""
 """)
 
 # By primary key. A row counts only while it is ours, but what the relay accepted is sent, whoever holds the row.
-# A released row (queued) gives its attempt back. What is given up undelivered is carried over in the same statement.
+# A released row (queued) gives its attempt back. What is given up undelivered is carried over in the same statement;
+# what was only sent again is not.
 SETTLE = text("""
     WITH settled AS (UPDATE delivery SET
         state = outcome.state, reply = outcome.reply, lease_owner = NULL, lease_until = NULL,
@@ -62,7 +63,9 @@ SETTLE = text("""
     WHERE delivery.id = outcome.id AND (
         (delivery.state = 'sending' AND delivery.lease_owner = :owner)
         OR (outcome.state = 'sent' AND delivery.state <> 'sent')
-    ) RETURNING delivery.digest_id, outcome.carried AND delivery.unanswered = 0 AS carried), carried AS (
+    ) RETURNING delivery.digest_id,
+        outcome.carried AND delivery.unanswered = 0 AND delivery.kind = 'digest' AS carried
+    ), carried AS (
         INSERT INTO carried_over (digest_id, reader_id)
         SELECT digest.id, digest.reader_id FROM settled JOIN digest ON digest.id = settled.digest_id
         WHERE settled.carried
@@ -107,11 +110,11 @@ END_LATE = text("""
         UPDATE delivery SET state = 'failed', settled_at = :now,
             reply = 'given up at its deadline' || coalesce('; last answer: ' || reply, '')
         WHERE state IN ('queued', 'deferred') AND deadline <= :now
-        RETURNING digest_id, unanswered
+        RETURNING digest_id, unanswered, kind
     ), carried AS (
         INSERT INTO carried_over (digest_id, reader_id)
         SELECT digest.id, digest.reader_id FROM late JOIN digest ON digest.id = late.digest_id
-        WHERE late.unanswered = 0
+        WHERE late.unanswered = 0 AND late.kind = 'digest'
         ON CONFLICT DO NOTHING
     )
     SELECT count(*) FROM late

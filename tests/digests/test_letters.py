@@ -22,7 +22,7 @@ from service.subscribers import address_change
 from service.subscribers.tokens import Links
 from tests import factories
 
-ABOUT = [kind for kind in DeliveryKind if kind is not DeliveryKind.DIGEST]
+ABOUT = [kind for kind in DeliveryKind if kind not in (DeliveryKind.DIGEST, DeliveryKind.RESEND, DeliveryKind.TEST)]
 COUNTS = {"interests": 1, "words": 0, "digests": 3, "deliveries": 12}
 WAITS = {
     DeliveryKind.CONFIRM: {ReaderState.PENDING},
