@@ -14,6 +14,7 @@ from service import logs
 from service.backup import BackupError
 from service.database import Database, DatabaseError
 from service.delivery.mailbox import Mailbox
+from service.digests.note import NoteError
 from service.matching.language import QueryError
 from service.papers.record import SourceError
 from service.readiness import open_ready
@@ -42,6 +43,7 @@ USER_ERRORS: tuple[type[Exception], ...] = (
     ImportRefused,
     InterestError,
     MailboxError,
+    NoteError,
     ScheduleError,
     UpError,
 )

@@ -1,0 +1,1 @@
+"""What operators look at: reads over many rooms, which write nothing."""
