@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from typer.testing import CliRunner
 
+from service import logs
 from service.cli import door
 from service.cli.app import app
 from service.cli.door import USER_ERRORS
@@ -23,7 +24,7 @@ def say(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Say:
     """A command on the test's database, in this process: what it prints."""
     monkeypatch.setattr(door, "load", lambda: settings)
     # The tests that follow in this process keep their log.
-    monkeypatch.setattr(door.logs, "configure", lambda *_, **__: None)
+    monkeypatch.setattr(logs, "configure", lambda *_, **__: None)
     monkeypatch.setenv("COLUMNS", "300")
 
     def run(*arguments: str) -> str:
