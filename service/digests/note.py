@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import html
 import re
+import textwrap
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from service import translation
 from service.digests import quoted
 from service.digests.evidence import NOTHING, Evidence
-from service.digests.templates import wrapped
 from service.translation import Language, gettext
 
 LONGEST: Final = 1_000
@@ -76,8 +77,15 @@ def encoded(text: str, _language: Language) -> Evidence:
         '<div class="rule" style="border-top:1px solid #dde1e7;margin-top:16px;padding-top:12px;">'
         f'<p class="by" style="color:#56606f;font-size:13px;">{html.escape(heading)}</p>{body}</div>'
     )
-    plain = "\n\n".join("\n".join(wrapped(line) for line in part.split("\n")) for part in text.split("\n\n"))
-    return Evidence(quoted.encoded(page), quoted.encoded(f"\n\n{heading}\n\n{plain}"))
+    return Evidence(quoted.encoded(page), quoted.encoded(f"\n\n{plain(text)}"))
+
+
+def plain(text: str) -> str:
+    """A note as the text part shows it, in the language of the moment."""
+    width = translation.current().width
+    # An address stays whole, however long.
+    lines = [textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in text.split("\n")]
+    return "\n".join([gettext("A note from the editor"), "", *lines])
 
 
 def _spans(line: str) -> tuple[Span, ...]:

@@ -24,8 +24,10 @@ class ResendError(Exception):
     """A digest that is not sent again. One line: the thing and the remedy."""
 
 
-def resend(session: Session, settings: Settings, digest_id: int, *, now: datetime | None = None) -> int:
-    """Queue a digest for its reader once more; return the delivery.
+def resend(
+    session: Session, settings: Settings, digest_id: int, *, reader_id: int | None = None, now: datetime | None = None
+) -> int:
+    """Queue a digest for its reader, who is ``reader_id`` where that is given, once more; return the delivery.
 
     1. Hold the reader, so that two operators at once make one mail.
     2. Refuse where the reader may not be mailed, the first mail is still on its way, or a resend was made just now.
@@ -37,7 +39,7 @@ def resend(session: Session, settings: Settings, digest_id: int, *, now: datetim
     moment = now or datetime.now(UTC)
     digest = session.get(Digest, digest_id)
     reader = session.get(Reader, digest.reader_id, with_for_update=True) if digest is not None else None
-    if digest is None or reader is None:
+    if digest is None or reader is None or reader_id not in (None, reader.id):
         raise ResendError(f"there is no digest {digest_id} any more: it, or its reader, was deleted")
     refuse_unmailable(session, settings, reader, moment)
     earlier = session.scalars(select(Delivery).where(Delivery.reader_id == reader.id, Delivery.digest_id == digest_id))
