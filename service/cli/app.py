@@ -7,7 +7,7 @@ import sys
 import typer
 
 from service import __version__
-from service.cli import backups, dkim, doctor, papers, processes, readers, suppressions, topics
+from service.cli import backups, dkim, doctor, operators, papers, processes, readers, suppressions, topics
 from service.cli.door import USER_ERRORS, complain
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("round")(papers.run_round)
 app.command()(papers.preview)
 app.add_typer(readers.app, name="readers")
 app.add_typer(suppressions.app, name="suppressions")
+app.add_typer(operators.app, name="operators")
 app.command()(topics.topics)
 app.command("read-returns")(processes.read_returns)
 app.command()(doctor.doctor)

@@ -15,6 +15,7 @@ from service.backup import BackupError
 from service.database import Database, DatabaseError
 from service.delivery.mailbox import Mailbox
 from service.matching.language import QueryError
+from service.operators.accounts import OperatorError
 from service.papers.record import SourceError
 from service.readiness import open_ready
 from service.returns.imap import MailboxError
@@ -42,6 +43,7 @@ USER_ERRORS: tuple[type[Exception], ...] = (
     ImportRefused,
     InterestError,
     MailboxError,
+    OperatorError,
     ScheduleError,
     UpError,
 )

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from service.database.tables import DeliveryKind, ReaderState
+from service.outbox import letters
 from service.settings import Settings
 from service.subscribers import addresses, suppression
 
@@ -50,7 +51,7 @@ def recheck(session: Session, settings: Settings, owner: str, delivery_ids: Iter
     entitled: set[int] = set()
     cancelled: dict[int, str] = {}
     for delivery_id, kind, state, key, paused in found:
-        if key is None or (state is None and kind != DeliveryKind.GOODBYE):
+        if key is None or (state is None and DeliveryKind(kind) not in letters.READERLESS):
             cancelled[delivery_id] = "the reader is gone"
         elif paused:
             cancelled[delivery_id] = "the reader has paused"

@@ -454,7 +454,7 @@ class Composer:
         self, claim: Claim, reader: Reader | None, written: tuple[LetterView, bool] | None, now: datetime
     ) -> Composed | Withheld:
         """A mail to an address that is not, or no longer, a reader's."""
-        if written is None or (reader is None and claim.kind is not DeliveryKind.GOODBYE):
+        if written is None or (reader is None and claim.kind not in letters.READERLESS):
             return Withheld(claim.delivery_id, "the reader is gone")
         letter, suppressed = written
         if suppressed:
@@ -464,6 +464,8 @@ class Composer:
         values = dict(letter.facts)
         if claim.kind is DeliveryKind.ADDRESS_CONFIRM:
             values["address_url"] = self._links.address(values["change"])
+        if claim.kind is DeliveryKind.OPERATOR_LINK:
+            values["operator_url"] = self._links.operator(values["operator"])
         with translation.speaking(translation.of(letter.language)):
             parts = self._rendered(claim.kind.value, values, plain_text=letter.plain_text)
         recipient = _deliverable(letter.email)

@@ -19,8 +19,14 @@ from service.database import Database
 from service.database.tables import DeliveryKind, Letter
 from service.outbox import rows
 
-KINDS: Final = frozenset({DeliveryKind.ADDRESS_CONFIRM, DeliveryKind.ADDRESS_NOTICE, DeliveryKind.GOODBYE})
+KINDS: Final = frozenset(
+    {DeliveryKind.ADDRESS_CONFIRM, DeliveryKind.ADDRESS_NOTICE, DeliveryKind.GOODBYE, DeliveryKind.OPERATOR_LINK}
+)
 """Deliveries that have a letter."""
+READERLESS: Final = frozenset({DeliveryKind.GOODBYE, DeliveryKind.OPERATOR_LINK})
+"""Of these, those that go out though no reader stands behind them."""
+NO_READER: Final = 0
+"""In ``delivery.reader_id`` where there never was one."""
 PATIENCE: Final = timedelta(days=1)
 """A letter that the relay will not take for so long is given up."""
 KEPT: Final = timedelta(days=7)
@@ -54,11 +60,18 @@ class LetterView:
 
 
 def enqueue(
-    session: Session, *, kind: DeliveryKind, reader_id: int, mail_domain: str, letter: LetterView, now: datetime
+    session: Session,
+    *,
+    kind: DeliveryKind,
+    reader_id: int,
+    mail_domain: str,
+    letter: LetterView,
+    now: datetime,
+    patience: timedelta = PATIENCE,
 ) -> int:
     """Put a letter and its delivery in, as part of the caller's transaction."""
     delivery_id = rows.enqueue(
-        session, kind=kind, reader_id=reader_id, mail_domain=mail_domain, due_at=now, deadline=now + PATIENCE
+        session, kind=kind, reader_id=reader_id, mail_domain=mail_domain, due_at=now, deadline=now + patience
     )
     session.add(
         Letter(

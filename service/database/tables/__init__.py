@@ -16,6 +16,7 @@ from service.database.tables.delivery import (
 )
 from service.database.tables.fetching import FetchedBody, FetchHost
 from service.database.tables.matching import Match, Query, Topic
+from service.database.tables.operators import AuditEvent, Operator, OperatorRole, OperatorSession
 from service.database.tables.papers import (
     Coverage,
     CoverageState,
@@ -52,6 +53,7 @@ __all__ = [
     "Abstracts",
     "AccessToken",
     "AddressChange",
+    "AuditEvent",
     "Base",
     "Cadence",
     "CarriedOver",
@@ -73,6 +75,9 @@ __all__ = [
     "Interest",
     "Letter",
     "Match",
+    "Operator",
+    "OperatorRole",
+    "OperatorSession",
     "Paper",
     "PaperAlias",
     "PaperIdentifier",
