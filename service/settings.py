@@ -180,6 +180,12 @@ class Settings(BaseSettings):
     api_requests_per_minute: int = Field(default=120, ge=1)
     """Of one network address to the HTTP API."""
 
+    # The operators' door, as docs/dashboard.md tells
+    operator_idle_minutes: int = Field(default=60, ge=5, le=1440)
+    """An operator's session ends when nothing was asked for so long,"""
+    operator_session_hours: float = Field(default=12.0, gt=0, le=168)
+    """and so long after its beginning in any case."""
+
     # Watching (docs/observability.md tells how)
     metrics_token: SecretStr | None = None
     """Bearer token with which /metrics is read; at least 16 characters. Unset: nobody has one."""

@@ -16,6 +16,7 @@ from service.database import Database, DatabaseError
 from service.delivery.mailbox import Mailbox
 from service.digests.note import NoteError
 from service.matching.language import QueryError
+from service.operators.accounts import OperatorError
 from service.papers.record import SourceError
 from service.readiness import open_ready
 from service.returns.imap import MailboxError
@@ -44,6 +45,7 @@ USER_ERRORS: tuple[type[Exception], ...] = (
     InterestError,
     MailboxError,
     NoteError,
+    OperatorError,
     ScheduleError,
     UpError,
 )

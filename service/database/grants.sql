@@ -35,6 +35,7 @@ GRANT SELECT ON edition TO paperround_web;
 GRANT SELECT, INSERT ON return_event TO paperround_web, paperround_worker;
 -- The site shows readers all that is held of them, their consent among it.
 GRANT SELECT, INSERT ON consent_event TO paperround_web, paperround_worker;
+GRANT SELECT, INSERT ON audit_event TO paperround_web, paperround_worker;
 
 -- ---- the site ----------------------------------------------------------------------------------------------------------
 
@@ -42,7 +43,7 @@ GRANT SELECT ON coverage, digest, ingest, match, paper, paper_alias, paper_ident
     topic TO paperround_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON access_token, feed_key, feedback, interest TO paperround_web;
 GRANT SELECT, INSERT ON query TO paperround_web;
-GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, letter, reader, used_link TO paperround_web;
+GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, letter, operator, operator_session, reader, used_link TO paperround_web;
 -- It puts mail in and cancels it, but cannot take a lease or call something sent back. Who deletes their account takes
 -- their digests and deliveries along.
 GRANT SELECT, INSERT, UPDATE (state, reply, settled_at), DELETE ON delivery TO paperround_web;
@@ -58,7 +59,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON suppression TO paperround_web;
 -- ---- the workers -------------------------------------------------------------------------------------------------------
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, carried_over, coverage, delivery, digest, editor_note, feedback, fetch_host, fetched_body,
-    ingest, ingest_problem, interest, letter, match, paper, paper_alias, paper_identifier, paper_stamp, paper_version, query, reader, reader_import,
+    ingest, ingest_problem, interest, letter, match, operator, operator_session, paper, paper_alias, paper_identifier, paper_stamp, paper_version, query, reader, reader_import,
     sending_pause, sighting, suppression, task_run, topic, topic_edit, used_link TO paperround_worker;
 -- Numbers are drawn ahead where rows are copied in by the thousand.
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO paperround_worker;

@@ -492,6 +492,8 @@ class Composer:
         values = dict(letter.facts)
         if claim.kind is DeliveryKind.ADDRESS_CONFIRM:
             values["address_url"] = self._links.address(values["change"])
+        if claim.kind is DeliveryKind.OPERATOR_LINK:
+            values["operator_url"] = self._links.operator(values["operator"])
         with translation.speaking(translation.of(letter.language)):
             if claim.kind is DeliveryKind.TEST:
                 parts = _frozen(values)

@@ -19,8 +19,6 @@ from service.settings import Settings
 from service.subscribers import addresses, suppression
 
 PREFIX: Final = "[Test] "
-NOBODY: Final = 0
-"""The reader of a delivery that is none's."""
 
 
 class TrialError(Exception):
@@ -36,7 +34,7 @@ def send(session: Session, settings: Settings, to: str, shown: Shown, *, now: da
     return letters.enqueue(
         session,
         kind=DeliveryKind.TEST,
-        reader_id=NOBODY,
+        reader_id=letters.NO_READER,
         mail_domain=settings.mail_domain,
         letter=LetterView(address.email, address.key, shown.language, shown.plain_text, facts),
         now=now or datetime.now(UTC),

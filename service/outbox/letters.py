@@ -21,16 +21,24 @@ from service.database.tables import DeliveryKind, Letter
 from service.outbox import rows
 
 KINDS: Final = frozenset(
-    {DeliveryKind.ADDRESS_CONFIRM, DeliveryKind.ADDRESS_NOTICE, DeliveryKind.GOODBYE, DeliveryKind.TEST}
+    {
+        DeliveryKind.ADDRESS_CONFIRM,
+        DeliveryKind.ADDRESS_NOTICE,
+        DeliveryKind.GOODBYE,
+        DeliveryKind.OPERATOR_LINK,
+        DeliveryKind.TEST,
+    }
 )
 """Deliveries that have a letter."""
-READERLESS: Final = frozenset({DeliveryKind.GOODBYE, DeliveryKind.TEST})
-"""Those that need no reader beside it."""
+READERLESS: Final = frozenset({DeliveryKind.GOODBYE, DeliveryKind.OPERATOR_LINK, DeliveryKind.TEST})
+"""Of these, those that go out though no reader stands behind them."""
+NO_READER: Final = 0
+"""In ``delivery.reader_id`` where there never was one."""
 PATIENCE: Final = timedelta(days=1)
 """A letter that the relay will not take for so long is given up."""
 KEPT: Final = timedelta(days=7)
 
-_PRUNE_READERLESS: Final = text("""
+_PRUNE_AT_ONCE: Final = text("""
     WITH settled AS (
         DELETE FROM letter USING delivery
         WHERE delivery.id = letter.delivery_id AND delivery.kind IN ('goodbye', 'test')
@@ -59,11 +67,18 @@ class LetterView:
 
 
 def enqueue(
-    session: Session, *, kind: DeliveryKind, reader_id: int, mail_domain: str, letter: LetterView, now: datetime
+    session: Session,
+    *,
+    kind: DeliveryKind,
+    reader_id: int,
+    mail_domain: str,
+    letter: LetterView,
+    now: datetime,
+    patience: timedelta = PATIENCE,
 ) -> int:
     """Put a letter and its delivery in, as part of the caller's transaction."""
     delivery_id = rows.enqueue(
-        session, kind=kind, reader_id=reader_id, mail_domain=mail_domain, due_at=now, deadline=now + PATIENCE
+        session, kind=kind, reader_id=reader_id, mail_domain=mail_domain, due_at=now, deadline=now + patience
     )
     session.add(
         Letter(
@@ -92,6 +107,6 @@ def prune(database: Database, *, now: datetime | None = None) -> None:
     """Drop what is settled. Any number may run at once."""
     moment = now or datetime.now(UTC)
     with database.connection() as connection:
-        connection.execute(_PRUNE_READERLESS)
+        connection.execute(_PRUNE_AT_ONCE)
     with database.connection() as connection:
         connection.execute(_PRUNE_OTHERS, {"since": moment - KEPT})

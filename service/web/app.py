@@ -23,6 +23,7 @@ from service.translation import gettext as _
 from service.translation import later
 from service.web import (
     account,
+    admin,
     api,
     feedback,
     feeds,
@@ -76,7 +77,7 @@ def create_app(settings: Settings, database: Database, site: Site | None = None)
     app.mount("/static", _Static(directory=STATIC), name="static")
     rooms = (
         pages, subscribing, preferences, account, previewing, feedback, postbox, hooks, feeds, sitemap, keys,
-        health, metrics,
+        health, metrics, admin,
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.routes(site))

@@ -144,10 +144,11 @@ def _queue(database: Database, settings: Settings, reader: int, kind: DeliveryKi
         if kind is DeliveryKind.ADDRESS_CONFIRM:
             address_change.request(session, settings, reader, "new@example.org")
         elif kind in letters.KINDS:
-            facts = {"interests": 1, "words": 0, "digests": 3, "deliveries": 12}
+            facts = {"interests": 1, "words": 0, "digests": 3, "deliveries": 12, "operator": 1}
             letter = LetterView("old@example.org", "old@example.org", language.tag, plain_text=False, facts=facts)
+            addressee = letters.NO_READER if kind is DeliveryKind.OPERATOR_LINK else reader
             letters.enqueue(
-                session, kind=kind, reader_id=reader, mail_domain=settings.mail_domain, letter=letter,
+                session, kind=kind, reader_id=addressee, mail_domain=settings.mail_domain, letter=letter,
                 now=datetime.now(UTC),
             )  # fmt: skip
             if kind is DeliveryKind.GOODBYE:

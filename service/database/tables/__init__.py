@@ -17,6 +17,7 @@ from service.database.tables.delivery import (
 )
 from service.database.tables.fetching import FetchedBody, FetchHost
 from service.database.tables.matching import Match, Query, Topic, TopicEdit
+from service.database.tables.operators import AuditEvent, Operator, OperatorRole, OperatorSession
 from service.database.tables.papers import (
     Coverage,
     CoverageState,
@@ -53,6 +54,7 @@ __all__ = [
     "Abstracts",
     "AccessToken",
     "AddressChange",
+    "AuditEvent",
     "Base",
     "Cadence",
     "CarriedOver",
@@ -75,6 +77,9 @@ __all__ = [
     "Interest",
     "Letter",
     "Match",
+    "Operator",
+    "OperatorRole",
+    "OperatorSession",
     "Paper",
     "PaperAlias",
     "PaperIdentifier",

@@ -38,6 +38,8 @@ class DeliveryKind(StrEnum):
     GOODBYE = "goodbye"
     """To one who was deleted."""
     PAUSE_ENDED = "pause-ended"
+    OPERATOR_LINK = "operator-link"
+    """To an operator who wants to sign in."""
     RESEND = "resend"
     """A digest once more, because an operator said so (digests/resend.py)."""
     TEST = "test"

@@ -149,9 +149,7 @@ def routes(desk: Desk) -> APIRouter:
                 delivery = trial.send(session, desk.site.settings, seat.email, shown(asked))
             except (NothingToShow, InterestError, TrialError) as error:
                 raise Refused(str(error)) from error
-            return Done(
-                Act.TEST_SENT, f"delivery {delivery}", str(asked), to=asked.address(), ring=Task.SEND_DUE
-            )
+            return Done(Act.TEST_SENT, f"delivery {delivery}", str(asked), to=asked.address(), ring=Task.SEND_DUE)
 
         return desk.act(request, csrf, OperatorRole.EDITOR, act)
 
@@ -159,8 +157,8 @@ def routes(desk: Desk) -> APIRouter:
 
 
 def _asked(reader: str, day: str, edition: str, digest: str, topic: list[str] | None) -> Asked:
-    words = (each.replace("\x00", "").strip()[:64] for each in (reader, day, edition, digest))
-    return Asked(*words, topic=tuple(each[:64] for each in topic or ()))
+    reader, day, edition, digest = (each.replace("\x00", "").strip()[:64] for each in (reader, day, edition, digest))
+    return Asked(reader, day, edition, digest, tuple(each.replace("\x00", "")[:64] for each in topic or ()))
 
 
 def _number(text: str, what: str) -> int:

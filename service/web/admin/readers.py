@@ -125,9 +125,7 @@ def _add_acts(router: APIRouter, desk: Desk) -> None:
                 raise Refused("the address is suppressed: lift that first, if it may be mailed")
             if not sign_in.request(session, settings, reader.id):
                 raise Refused("none is sent to an address that was never confirmed, nor two within ten minutes")
-            return Done(
-                Act.SIGN_IN_LINK_SENT, f"reader {reader.id}", "", to=_page(reader.id), ring=Task.SEND_DUE
-            )
+            return Done(Act.SIGN_IN_LINK_SENT, f"reader {reader.id}", "", to=_page(reader.id), ring=Task.SEND_DUE)
 
         return act(request, csrf, reader_id, does)
 
@@ -139,9 +137,7 @@ def _add_acts(router: APIRouter, desk: Desk) -> None:
             except ResendError as error:
                 raise Refused(str(error)) from error
             detail = f"digest {digest} as delivery {delivery}"
-            return Done(
-                Act.DIGEST_RESENT, f"reader {reader.id}", detail, to=_page(reader.id), ring=Task.SEND_DUE
-            )
+            return Done(Act.DIGEST_RESENT, f"reader {reader.id}", detail, to=_page(reader.id), ring=Task.SEND_DUE)
 
         return act(request, csrf, reader_id, does)
 

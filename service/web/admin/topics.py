@@ -118,6 +118,7 @@ def _add_acts(router: APIRouter, desk: Desk) -> None:
     @router.post(f"{_PATH}/save")
     def save(
         request: Request,
+        *,
         csrf: Csrf = "",
         slug: Annotated[str, Form()] = "",
         name: Annotated[str, Form()] = "",

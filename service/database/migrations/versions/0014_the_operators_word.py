@@ -3,14 +3,14 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0013"
-down_revision = "0012"
+revision = "0014"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
 BEFORE = (
     "kind IN ('digest', 'confirm', 'welcome', 'sign-in', 'address-confirm', 'address-notice', 'goodbye',"
-    " 'pause-ended'{more})"
+    " 'pause-ended', 'operator-link'{more})"
 )
 MORE = ", 'resend', 'test'"
 
