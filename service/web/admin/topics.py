@@ -147,7 +147,7 @@ def _add_acts(router: APIRouter, desk: Desk) -> None:
                 return _form(desk, request, seat, entry, view, (str(error),), status=400)
             return RedirectResponse(f"{_PATH}?done={line}", 303)
 
-        return desk.posted(request, csrf, OperatorRole.EDITOR, handle)
+        return desk.posted(request, csrf, OperatorRole.VIEWER if only else OperatorRole.EDITOR, handle)
 
     @router.post(f"{_PATH}/retire")
     def retire(request: Request, csrf: Csrf = "", slug: Annotated[str, Form()] = "") -> Response:
