@@ -16,6 +16,8 @@ from service.cli.papers import Json
 from service.digests import notes
 from service.digests.note import NoteError
 from service.digests.notes import NoteView
+from service.operators import audit
+from service.operators.audit import Act
 
 app = typer.Typer(help="A few words on top of the next digests.", no_args_is_help=True)
 Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="A day of the readers' calendar.")]
@@ -38,6 +40,7 @@ def save(
     days = (first.date(), last.date()) if first is not None and last is not None else None
     with opened() as (_, database), database.transaction() as session:
         made = notes.save(session, words, days=days)
+        audit.record(session, None, Act.NOTE_SAVED, f"note {made.id}", f"{_when(made)}: {made.words}")
     console.print(f"Note {made.id}: {_when(made)}.", highlight=False)
 
 
@@ -62,6 +65,7 @@ def withdraw(note: Annotated[int, typer.Argument(help="Its id, as `paperround no
     """Put a note on no more digests. Those planned before carry it."""
     with opened() as (_, database), database.transaction() as session:
         gone = notes.withdraw(session, note)
+        audit.record(session, None, Act.NOTE_WITHDRAWN, f"note {gone.id}")
     console.print(f"Withdrawn. Digests that carry it: {gone.digests}.", highlight=False)
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from service import logs
@@ -13,6 +14,7 @@ from service.cli import door
 from service.cli.app import app
 from service.cli.door import USER_ERRORS
 from service.database import Database
+from service.database.tables import AuditEvent
 from service.settings import Settings
 from tests import factories
 
@@ -55,6 +57,19 @@ def test_topics_notes_and_a_readers_story_by_command(say: Say, database: Databas
     assert "in force" in say("note", "list")
     assert "carry it: 0" in say("note", "withdraw", "1")
     assert json.loads(say("note", "list", "--json"))[0]["withdrawn_at"] is not None
+
+    with database.transaction() as session:
+        acts = session.execute(
+            select(AuditEvent.act, AuditEvent.subject, AuditEvent.operator_id).order_by(AuditEvent.id)
+        )
+        assert [tuple(row) for row in acts] == [
+            ("topic edited", "topic surveys", None),
+            ("topic added", "topic moss", None),
+            ("topic retired", "topic moss", None),
+            ("topic as shipped", "topic surveys", None),
+            ("note saved", "note 1", None),
+            ("note withdrawn", "note 1", None),
+        ]
 
     shown = say("readers", "show", "ada@example.org")
     assert "follows" in shown

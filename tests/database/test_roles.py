@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import create_engine, make_url, select, text
+from sqlalchemy import create_engine, make_url, select, text, update
 from sqlalchemy.exc import ProgrammingError
 
 from service import rounds, task_runs
 from service.database import Database, DatabaseError, roles
-from service.database.tables import Base, Reader, ReaderState, ReturnKind
+from service.database.tables import Base, Delivery, DeliveryState, Digest, Reader, ReaderState, ReturnKind
+from service.digests import notes, resend, trial
+from service.digests.dry_run import DryRun
+from service.overview import story
 from service.papers import ingest
 from service.settings import Settings
-from service.subscribers import catalogue, returned
+from service.subscribers import catalogue, returned, topic_edits
 from service.subscribers.returned import Return
 from service.subscribers.tokens import Links
 from service.web.app import create_app
@@ -40,6 +44,37 @@ def as_role(database: Database, migrated_url: str) -> Iterator[dict[str, Databas
             each.close()
             connection.execute(text(f"DROP ROLE trial_{name}"))
     server.dispose()
+
+
+def test_an_operator_edits_looks_and_mails_with_the_sites_rights(
+    as_role: dict[str, Database], database: Database, settings: Settings
+) -> None:
+    reader = factories.reader(database, settings, "ada@example.org", topics=["surveys"])
+    factories.edition(database, factories.record("A Survey of Robots"))
+    rounds.plan_due(database, settings, everyone=True)
+    with database.transaction() as session:
+        session.execute(update(Delivery).values(state=DeliveryState.SENT))
+        digest = session.scalars(select(Digest.id)).one()
+        # A look computes in memory what it may not write.
+        session.execute(text("DELETE FROM match"))
+        session.execute(update(Reader).values(last_edition_id=0))
+    site = as_role["web"]
+    shown = DryRun(site, settings).now(reader)
+    assert "A Survey of Robots" in shown.mail.text
+    with site.transaction() as session:
+        resend.resend(session, settings, digest)
+        trial.send(session, settings, "edith@example.org", shown)
+        topic_edits.edit(session, replace(topic_edits.find(session, "surveys").entry, query="robots"))
+        notes.withdraw(session, notes.save(session, "A note.").id)
+        assert story.of(session, settings, reader) is not None
+        returned.suppress(session, settings, "ada@example.org", "asked")
+        returned.lift(session, settings, "ada@example.org")
+    with as_role["worker"].transaction() as session:
+        notes.save(session, "By command.")
+    factories.edition(database, factories.record("Robots"))
+    rounds.plan_due(as_role["worker"], settings, everyone=True)
+    with pytest.raises(ProgrammingError, match="permission denied"), site.transaction() as session:
+        session.execute(text("UPDATE editor_note SET words = 'other words'"))
 
 
 def test_the_site_does_its_work_with_its_rights(
