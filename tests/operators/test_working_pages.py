@@ -29,6 +29,7 @@ from service.subscribers import catalogue, interests, topic_edits
 from tests import factories
 from tests.operators.conftest import csrf
 
+_AT_THE_DOOR = ("signed in", "second factor enrolled")
 Sit = Callable[[OperatorRole], TestClient]
 
 
@@ -45,7 +46,8 @@ def reader(database: Database, settings: Settings) -> int:
 
 def post(browser: TestClient, path: str, page: str, **fields: object) -> Response:
     """A form of ``page``, sent."""
-    return browser.post(path, data={"csrf": csrf(browser.get(page).text), **fields})
+    answer: Response = browser.post(path, data={"csrf": csrf(browser.get(page).text), **fields})
+    return answer
 
 
 def log(database: Database) -> list[tuple[str, str, str]]:
@@ -55,7 +57,7 @@ def log(database: Database) -> list[tuple[str, str, str]]:
             .where(AuditEvent.operator_id.is_not(None))
             .order_by(AuditEvent.id)
         ).all()
-    return [line for line in map(tuple, lines) if line[0] not in ("signed in", "second factor enrolled")]
+    return [(act, subject, detail) for act, subject, detail in lines if act not in _AT_THE_DOOR]
 
 
 def kinds(database: Database) -> list[str]:
