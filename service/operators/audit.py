@@ -30,6 +30,15 @@ class Act(StrEnum):
     SIGNED_IN = "signed in"
     CODE_REFUSED = "code refused"
     SIGNED_OUT = "signed out"
+    LEASES_RELEASED = "leases released"
+    RETRIED_NOW = "deferred mail tried again"
+    RELAY_RESUMED = "relay resumed"
+    UNCERTAIN_CALLED_SENT = "uncertain mail called sent"
+    UNCERTAIN_REPEATED = "uncertain mail repeated"
+    DAY_READ_AGAIN = "day asked for again"
+    TASK_RUNG = "task rung for"
+    DIGESTS_PAUSED = "all digests paused"
+    DIGESTS_RESUMED = "all digests resumed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from service.web.admin import door, log, people
+from service.web.admin import door, log, people, today, trends, trouble
 from service.web.admin.desk import Desk
 from service.web.site import Site
 
-PAGES: Final = (people, log)
+PAGES: Final = (today, trends, trouble, log, people)
 
 
 def routes(site: Site) -> APIRouter:

@@ -17,6 +17,10 @@ class Entry:
 
 
 ENTRIES: Final = (
+    Entry("/admin", "Today"),
+    Entry("/admin/trends", "Trends"),
+    Entry("/admin/sources", "Sources"),
+    Entry("/admin/trouble", "Trouble"),
     Entry("/admin/log", "Log"),
     Entry("/admin/operators", "Operators", OperatorRole.OWNER),
     Entry("/admin/sessions", "You"),
