@@ -109,8 +109,9 @@ class Settings(BaseSettings):
     deadline_hours: float = Field(default=20.0, gt=0)
     """A digest not accepted within this time after its slot is given up; its successor is due by then."""
     smtp_timeout_seconds: float = Field(default=60.0, gt=0)
-    uncertain: Literal["repeat", "drop"] = "repeat"
-    """What to do with a message whose final reply was lost (RFC 1047): send it again, same Message-ID, or not."""
+    uncertain: Literal["repeat", "drop", "ask"] = "repeat"
+    """What to do with a message whose final reply was lost (RFC 1047): send it again, same Message-ID, or not; "ask":
+    it waits for an operator's word on the dashboard."""
 
     # What comes back (docs/returns.md)
     return_domain: str = ""

@@ -1,1 +1,2 @@
-"""What operators look at: reads over many rooms, which write nothing."""
+"""What the dashboard is told: questions to the tables, answered by frozen records. Nothing here writes, but for the
+figures of days that are over (``days``)."""

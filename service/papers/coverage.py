@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -55,6 +55,8 @@ class SourceDay:
     error: str | None = None
     read_at: datetime | None = None
     completed_at: datetime | None = None
+    asked_again: bool = False
+    """An operator wants it read once more."""
 
     @property
     def rows(self) -> int:
@@ -188,15 +190,17 @@ def since(session: Session, source: str, look_back_days: int, *, now: datetime |
     """The day from which to read a source: the oldest within the look-back that is not complete, else today.
 
     Once a day the complete ones are read again too: sources add to past days, and upvotes grow. A house that stood
-    still for longer reads from the last day it knows, up to thirty days back.
+    still for longer reads from the last day it knows, and one that was asked to (:func:`ask_again`) from that day, up
+    to thirty days back.
     """
     today = (now or datetime.now(UTC)).date()
     furthest = today - LONGEST_LOOK_BACK
     known = {each.day: each for each in _rows(session, source, furthest)}
     day = today - timedelta(days=look_back_days)
     if known:
-        day = max(min(day, max(known)), furthest)
-    while day < today and day in known and known[day].read_to_end_on(today):
+        again = [each.day for each in known.values() if each.asked_again]
+        day = max(min([day, max(known), *again]), furthest)
+    while day < today and day in known and known[day].read_to_end_on(today) and not known[day].asked_again:
         day += timedelta(days=1)
     return day
 
@@ -240,7 +244,13 @@ def conclude(
             for day in untold
         )
         note(session, broken)
-    elif told_of:
+        return
+    session.execute(
+        update(Coverage)
+        .where(Coverage.source == source, Coverage.day.between(*asked), Coverage.asked_again)
+        .values(asked_again=False)
+    )
+    if told_of:
         pending = [{"source": source, "day": day, "state": CoverageState.PENDING, "origin": origin} for day in untold]
         if pending:
             session.execute(upsert(Coverage).on_conflict_do_nothing(), pending)
@@ -252,6 +262,15 @@ def conclude(
                 Coverage.state.in_([CoverageState.FAILED, CoverageState.PENDING]),
             )
         )
+
+
+def ask_again(session: Session, source: str, day: date) -> bool:
+    """Have a day read once more, with those after it, by the next reading that comes to its end; whether it is known.
+
+    Days older than the longest look-back are out of reach.
+    """
+    asked = update(Coverage).where(Coverage.source == source, Coverage.day == day).values(asked_again=True)
+    return session.scalar(asked.returning(Coverage.day)) is not None
 
 
 def of_day(session: Session, day: date) -> list[SourceDay]:
@@ -307,4 +326,5 @@ def _known(row: Coverage) -> SourceDay:
         error=row.error,
         read_at=row.read_at,
         completed_at=row.completed_at,
+        asked_again=row.asked_again,
     )

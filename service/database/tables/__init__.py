@@ -11,6 +11,7 @@ from service.database.tables.delivery import (
     DeliveryKind,
     DeliveryState,
     Digest,
+    DigestPause,
     EditorNote,
     Letter,
     SendingPause,
@@ -48,7 +49,7 @@ from service.database.tables.subscribers import (
     UsedLink,
     Weight,
 )
-from service.database.tables.work import TaskRun
+from service.database.tables.work import DayFigures, TaskRun
 
 __all__ = [
     "Abstracts",
@@ -61,10 +62,12 @@ __all__ = [
     "ConsentEvent",
     "Coverage",
     "CoverageState",
+    "DayFigures",
     "Delivery",
     "DeliveryKind",
     "DeliveryState",
     "Digest",
+    "DigestPause",
     "Edition",
     "EditorNote",
     "FeedKey",

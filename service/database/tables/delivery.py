@@ -112,6 +112,7 @@ class Delivery(Base):
         Index("ix_delivery_leased", "lease_until", postgresql_where=text("state = 'sending'")),
         Index("uq_delivery_digest_id", "digest_id", unique=True, postgresql_where=text("kind = 'digest'")),
         Index("ix_delivery_reader_id", "reader_id"),
+        Index("ix_delivery_uncertain", "id", postgresql_where=text("state = 'uncertain'")),
         Index("ix_delivery_settled", "settled_at", "state", "kind", postgresql_where=text("settled_at IS NOT NULL")),
     )
 
@@ -157,6 +158,18 @@ class SendingPause(Base):
     """When the relay is tried next."""
     tries: Mapped[int]
     """In vain, one after the other."""
+
+    __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
+
+
+class DigestPause(Base):
+    """At most one row: an operator has stopped all digests; other mail goes out (outbox/digest_pause.py)."""
+
+    __tablename__ = "digest_pause"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    since: Mapped[datetime]
+    operator_id: Mapped[int]
 
     __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
 

@@ -239,5 +239,7 @@ class Coverage(Base):
     """The last attempt."""
     completed_at: Mapped[datetime | None]
     """The last reading to the day's end."""
+    asked_again: Mapped[bool] = mapped_column(server_default="false")
+    """An operator wants it read once more, complete or not."""
 
     __table_args__ = (one_of("state", CoverageState), Index("ix_coverage_day", "day"))

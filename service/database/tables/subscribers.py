@@ -178,6 +178,8 @@ class ConsentEvent(Base):
     user_agent: Mapped[str | None]
     at: Mapped[datetime] = mapped_column(server_default=func.now())
 
+    __table_args__ = (Index("ix_consent_event_at", "at", "kind"),)
+
 
 class SuppressionReason(StrEnum):
     HARD_BOUNCE = "hard bounce"

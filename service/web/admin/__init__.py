@@ -7,11 +7,11 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from service.web.admin import door, log, looking, note, people, readers, topics
+from service.web.admin import door, log, looking, note, people, readers, today, topics, trends, trouble
 from service.web.admin.desk import Desk
 from service.web.site import Site
 
-PAGES: Final = (readers, topics, note, looking, people, log)
+PAGES: Final = (today, trends, trouble, readers, topics, note, looking, log, people)
 
 
 def routes(site: Site) -> APIRouter:

@@ -17,6 +17,10 @@ class Entry:
 
 
 ENTRIES: Final = (
+    Entry("/admin", "Today"),
+    Entry("/admin/trends", "Trends"),
+    Entry("/admin/sources", "Sources"),
+    Entry("/admin/trouble", "Trouble"),
     Entry("/admin/readers", "Readers"),
     Entry("/admin/topics", "Topics"),
     Entry("/admin/note", "Note"),

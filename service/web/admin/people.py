@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from service.database.tables import OperatorRole
 from service.operators import accounts, sessions
 from service.operators.sessions import Seat
-from service.web.admin.desk import PATH, Csrf, Desk, Refused
+from service.web.admin.desk import Csrf, Desk
 
 _OWN = "/admin/sessions"
 _ALL = "/admin/operators"
@@ -24,10 +24,6 @@ _Act = Callable[[Session, Seat], None]
 def routes(desk: Desk) -> APIRouter:
     router = APIRouter(default_response_class=HTMLResponse)
     site = desk.site
-
-    @router.get(PATH)
-    def first(request: Request) -> Response:
-        return desk.see(request, lambda _seat: RedirectResponse("/admin/log", 303))
 
     @router.get(_OWN)
     def own(request: Request) -> Response:
@@ -63,7 +59,7 @@ def routes(desk: Desk) -> APIRouter:
             try:
                 with site.database.transaction() as session:
                     act(session, seat)
-            except (accounts.OperatorError, Refused) as error:
+            except accounts.OperatorError as error:
                 return desk.said(request, seat, "That is not possible", f"{error}.", status=409)
             return RedirectResponse(_ALL, 303)
 

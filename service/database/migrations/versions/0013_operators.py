@@ -1,4 +1,4 @@
-"""Operators, their sessions, and the record of their acts"""
+"""Operators and the record of their acts; their pause of all digests; what each day came to"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -68,6 +68,26 @@ def upgrade() -> None:
         CREATE TRIGGER audit_event_is_append_only BEFORE UPDATE OR DELETE ON audit_event
         FOR EACH ROW EXECUTE FUNCTION audit_event_is_append_only();
     """)
+    op.create_table(
+        "digest_pause",
+        sa.Column("id", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("operator_id", sa.Integer(), nullable=False),
+        sa.CheckConstraint("id = 1", name=op.f("ck_digest_pause_only_one")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_digest_pause")),
+    )
+    op.create_table(
+        "day_figures",
+        sa.Column("day", sa.Date(), nullable=False),
+        *(
+            sa.Column(name, sa.Integer(), nullable=name == "active")
+            for name in ("papers", "sent", "failed", "bounced", "complaints", "joined", "left", "active")
+        ),
+        sa.PrimaryKeyConstraint("day", name=op.f("pk_day_figures")),
+    )
+    op.create_index("ix_consent_event_at", "consent_event", ["at", "kind"])
+    op.create_index("ix_delivery_uncertain", "delivery", ["id"], postgresql_where=sa.text("state = 'uncertain'"))
+    op.add_column("coverage", sa.Column("asked_again", sa.Boolean(), server_default=sa.text("false"), nullable=False))
     op.drop_constraint(op.f("ck_delivery_kind"), "delivery", type_="check")
     op.create_check_constraint(op.f("ck_delivery_kind"), "delivery", KINDS.format(more=", 'operator-link'"))
 
@@ -76,6 +96,11 @@ def downgrade() -> None:
     op.execute("DELETE FROM delivery WHERE NOT " + KINDS.format(more=""))  # noqa: S608 (constants of this module)
     op.drop_constraint(op.f("ck_delivery_kind"), "delivery", type_="check")
     op.create_check_constraint(op.f("ck_delivery_kind"), "delivery", KINDS.format(more=""))
+    op.drop_column("coverage", "asked_again")
+    op.drop_index("ix_delivery_uncertain", "delivery", postgresql_where=sa.text("state = 'uncertain'"))
+    op.drop_index("ix_consent_event_at", "consent_event")
+    op.drop_table("day_figures")
+    op.drop_table("digest_pause")
     op.drop_table("audit_event")
     op.execute("DROP FUNCTION audit_event_is_append_only")
     op.drop_table("operator_session")
