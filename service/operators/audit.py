@@ -89,14 +89,22 @@ def record(session: Session, by: int | None, act: Act, subject: str = "", detail
 
 
 def page(
-    session: Session, *, operator_id: int | None = None, act: Act | None = None, before: int | None = None, limit: int
+    session: Session,
+    *,
+    operator_id: int | None = None,
+    act: Act | None = None,
+    subject: str | None = None,
+    before: int | None = None,
+    limit: int,
 ) -> AuditPage:
-    """The log, the newest first. Reads the primary key, or ix_audit_event_operator_id or _act."""
+    """The log, the newest first. Reads the primary key, or ix_audit_event_operator_id, _act or _subject."""
     statement = _lines().order_by(AuditEvent.id.desc()).limit(limit + 1)
     if operator_id is not None:
         statement = statement.where(AuditEvent.operator_id == operator_id)
     if act is not None:
         statement = statement.where(AuditEvent.act == act.value)
+    if subject is not None:
+        statement = statement.where(AuditEvent.subject == subject)
     if before is not None:
         statement = statement.where(AuditEvent.id < before)
     rows: Sequence[AuditView] = [AuditView(*row) for row in session.execute(statement)]

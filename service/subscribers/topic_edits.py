@@ -54,6 +54,17 @@ class TopicView:
 
 def listing(session: Session) -> list[TopicView]:
     """Every topic but arXiv's categories, retired ones among them: in the order of the catalogue, the retired last."""
+    return _views(session)
+
+
+def find(session: Session, slug: str) -> TopicView:
+    """One topic of :func:`listing`. Raises :class:`CatalogueError`."""
+    for view in _views(session, only=slug):
+        return view
+    raise CatalogueError(f"there is no topic {slug[:64]} to edit: the list of topics shows them all")
+
+
+def _views(session: Session, *, only: str | None = None) -> list[TopicView]:
     edits = {edit.slug: edit for edit in catalogue.edits(session)}
     current = [topic for group in catalogue.current(session).groups for topic in group.topics]
     offered = {topic.slug for topic in current}
@@ -65,12 +76,14 @@ def listing(session: Session) -> list[TopicView]:
         for topic, canonical in session.execute(statement.where(Topic.retired))
         if topic.slug not in offered
     ]
+    wanted = [entry for entry in (*current, *retired) if only in (None, entry.slug)]
     # Reads ix_interest_topic_slug alone.
-    followers: dict[str | None, int] = dict(
-        session.execute(select(Interest.topic_slug, func.count()).group_by(Interest.topic_slug)).all()
+    counted = select(Interest.topic_slug, func.count()).where(
+        Interest.topic_slug == func.any([entry.slug for entry in wanted])
     )
+    followers: dict[str | None, int] = dict(session.execute(counted.group_by(Interest.topic_slug)).all())
     views = []
-    for entry in (*current, *retired):
+    for entry in wanted:
         edit = edits.get(entry.slug)
         shipped = catalogue.load().find(entry.slug)
         origin = Origin.SHIPPED if edit is None else Origin.ADDED if edit.over is None else Origin.EDITED
@@ -86,14 +99,6 @@ def listing(session: Session) -> list[TopicView]:
             )
         )
     return views
-
-
-def find(session: Session, slug: str) -> TopicView:
-    """One topic of :func:`listing`. Raises :class:`CatalogueError`."""
-    for view in listing(session):
-        if view.entry.slug == slug:
-            return view
-    raise CatalogueError(f"there is no topic {slug[:64]} to edit: the list of topics shows them all")
 
 
 def check(entry: TopicEntry) -> TopicEntry:

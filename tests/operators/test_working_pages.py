@@ -102,6 +102,7 @@ def test_a_reader_is_found_their_story_told_and_helped(seated: Sit, database: Da
         ("address suppressed", f"reader {reader}", "asked by phone, from (an address)"),
         ("suppression lifted", f"reader {reader}", "now unsubscribed"),
     ]
+    assert "asked by phone, from (an address)" in editor.get(here).text
     assert editor.get("/admin/readers/99").status_code == 404
 
 
@@ -125,11 +126,13 @@ def test_a_topic_is_edited_with_its_hits_and_its_mistakes_at_their_column(
     assert (wrong.status_code, "(at character 13)" in wrong.text) == (400, True)
     assert log(database) == []
     before = topic_query(database)
+    kept = editor.get("/topics").headers["etag"]
+    assert editor.get("/topics", headers={"If-None-Match": kept}).status_code == 304
     assert post(editor, "/admin/topics/save", here, **said, query="walking\n robots").status_code == 303
     with database.transaction() as session:
         assert {each.label for each in interests.of(session, reader)} == {"Walkers", "robots"}
     # The site offers it as it is now, in its new group.
-    assert "<h2>Robots</h2>" in editor.get("/topics").text
+    assert "<h2>Robots</h2>" in editor.get("/topics", headers={"If-None-Match": kept}).text
     assert editor.get("/api/v1/topics/robot-learning").json()["query"] == "walking robots"
 
     new = {"slug": "moss", "name": "Moss", "description": "All moss", "group": "Plants", "query": "moss", "new": "yes"}

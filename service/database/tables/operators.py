@@ -79,4 +79,5 @@ class AuditEvent(Base):
     __table_args__ = (
         Index("ix_audit_event_operator_id", "operator_id", "id"),
         Index("ix_audit_event_act", "act", "id"),
+        Index("ix_audit_event_subject", "subject", "id"),
     )

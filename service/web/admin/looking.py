@@ -20,7 +20,6 @@ from service.digests.trial import TrialError
 from service.doorbell import Task
 from service.operators.audit import Act
 from service.operators.sessions import Seat
-from service.subscribers import topic_edits
 from service.subscribers.interests import MOST, InterestError
 from service.web.admin.desk import Csrf, Desk, Done, Refused
 from service.web.postbox import MAIL_POLICY
@@ -99,13 +98,11 @@ def routes(desk: Desk) -> APIRouter:
         asked = _asked(reader, day, edition, digest, topic)
 
         def page(seat: Seat, found: Shown | None, error: str) -> Response:
-            with desk.site.database.transaction() as session:
-                topics = [each for each in topic_edits.listing(session) if not each.retired]
             values = {
                 "asked": asked,
                 "shown": found,
                 "error": error,
-                "topics": topics,
+                "groups": desk.site.catalogue.groups,
                 "inside": asked.address(f"{_PATH}/html"),
                 "prefix": trial.PREFIX,
             }

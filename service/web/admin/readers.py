@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Form, HTTPException, Request
@@ -15,6 +14,7 @@ from service.database.tables import OperatorRole, ReaderState
 from service.digests import resend
 from service.digests.resend import ResendError
 from service.doorbell import Task
+from service.operators import audit
 from service.operators.audit import Act
 from service.operators.sessions import Seat
 from service.overview import finding, story
@@ -37,8 +37,7 @@ def _add_finding(router: APIRouter, desk: Desk) -> None:
         chosen = ReaderState(state) if state in tuple(ReaderState) else None
         with desk.site.database.transaction() as session:
             page = finding.find(session, asked, state=chosen, after=_number(after) or 0)
-            counts = accounts.count(session)
-        values = {"asked": asked, "state": state, "states": list(ReaderState), "page": page, "counts": counts}
+        values = {"asked": asked, "state": state, "states": list(ReaderState), "page": page}
         return desk.page(request, seat, "readers.html", values)
 
     @router.get("/admin/readers")
@@ -64,11 +63,11 @@ def _add_finding(router: APIRouter, desk: Desk) -> None:
             limit = story.MOST if more else story.SHOWN
             with desk.site.database.transaction() as session:
                 told = story.of(session, desk.site.settings, _known(reader_id), limit=limit)
+                acts = audit.page(session, subject=f"reader {reader_id}", limit=limit)
             if told is None:
                 line = "There is no such reader (any more). What was agreed to stays on record under a keyed hash."
                 return desk.said(request, seat, "No such reader", line, status=404)
-            today = datetime.now(UTC).date()
-            return desk.page(request, seat, "reader.html", {"story": told, "reader": told.reader, "today": today})
+            return desk.page(request, seat, "reader.html", {"story": told, "reader": told.reader, "acts": acts.lines})
 
         return desk.see(request, page)
 

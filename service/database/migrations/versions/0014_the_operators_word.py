@@ -48,6 +48,7 @@ def upgrade() -> None:
     )
     op.add_column("digest", sa.Column("note_id", sa.Integer(), server_default="0", nullable=False))
     op.create_index("ix_digest_note_id", "digest", ["note_id"], postgresql_where=sa.text("note_id > 0"))
+    op.create_index("ix_audit_event_subject", "audit_event", ["subject", "id"])
     op.create_index(
         "ix_reader_beginning", "reader", ["address_key"], postgresql_ops={"address_key": "text_pattern_ops"}
     )
@@ -73,6 +74,7 @@ def downgrade() -> None:
     op.drop_constraint(op.f("ck_delivery_kind"), "delivery", type_="check")
     op.create_check_constraint(op.f("ck_delivery_kind"), "delivery", BEFORE.format(more=""))
     op.drop_index("ix_reader_beginning", "reader")
+    op.drop_index("ix_audit_event_subject", "audit_event")
     op.drop_index("ix_digest_note_id", "digest")
     op.drop_column("digest", "note_id")
     op.drop_table("editor_note")
