@@ -67,7 +67,7 @@ def routes(desk: Desk) -> APIRouter:
     def shown(asked: Asked) -> Shown:
         """Raises NothingToShow and InterestError."""
         look = DryRun(desk.site.database, desk.site.settings)
-        edition = _number(asked.edition, "edition") if asked.edition else None
+        edition = _number(asked.edition, "edition", 9) if asked.edition else None
         if asked.digest:
             return look.stored(_number(asked.digest, "digest"))
         if asked.topic:
@@ -158,8 +158,8 @@ def _asked(reader: str, day: str, edition: str, digest: str, topic: list[str] | 
     return Asked(reader, day, edition, digest, tuple(each.replace("\x00", "")[:64] for each in topic or ()))
 
 
-def _number(text: str, what: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
+def _number(text: str, what: str, digits: int = 18) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= digits):
         raise NothingToShow(f"“{text}” is no id of a {what}: it is a number, as its page and the log show it")
     return int(text)
 
