@@ -19,6 +19,7 @@ from service.database.tables.fetching import FetchedBody, FetchHost
 from service.database.tables.matching import Match, Query, Topic
 from service.database.tables.operators import AuditEvent, Operator, OperatorRole, OperatorSession
 from service.database.tables.papers import (
+    AskedAgain,
     Coverage,
     CoverageState,
     Edition,
@@ -54,6 +55,7 @@ __all__ = [
     "Abstracts",
     "AccessToken",
     "AddressChange",
+    "AskedAgain",
     "AuditEvent",
     "Base",
     "Cadence",
