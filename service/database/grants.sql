@@ -44,12 +44,12 @@ GRANT SELECT ON coverage, day_figures, digest, ingest, match, paper, paper_alias
 GRANT SELECT, INSERT, UPDATE, DELETE ON access_token, feed_key, feedback, interest TO paperround_web;
 GRANT SELECT, INSERT ON query TO paperround_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, letter, operator, operator_session, reader, used_link TO paperround_web;
--- It puts mail in and cancels it. Who deletes their account takes their digests and deliveries along. Operators, who
--- come through the site, free what is stuck, stop and resume, and have a day read again.
-GRANT SELECT, INSERT, UPDATE (state, reply, settled_at, due_at, lease_owner, lease_until), DELETE ON delivery TO paperround_web;
+-- It puts mail in and cancels it, but cannot take a lease. Who deletes their account takes their digests and deliveries
+-- along. Operators, who come through the site, free what is stuck, stop and resume, and have a day read again.
+GRANT SELECT, INSERT, UPDATE (state, reply, settled_at, due_at), DELETE ON delivery TO paperround_web;
 GRANT SELECT, INSERT, DELETE ON digest_pause TO paperround_web;
 GRANT SELECT, DELETE ON sending_pause TO paperround_web;
-GRANT UPDATE (asked_again) ON coverage TO paperround_web;
+GRANT SELECT, INSERT ON asked_again TO paperround_web;
 GRANT DELETE ON digest TO paperround_web;
 -- Operators edit topics and write notes here; a note's words never change. Edited topics make kept pages old, which the
 -- stamp of the papers tells.
@@ -61,7 +61,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON suppression TO paperround_web;
 
 -- ---- the workers -------------------------------------------------------------------------------------------------------
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, carried_over, coverage, day_figures, delivery, digest, digest_pause, editor_note, feedback, fetch_host, fetched_body,
+GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, asked_again, carried_over, coverage, day_figures, delivery, digest, digest_pause, editor_note, feedback, fetch_host, fetched_body,
     ingest, ingest_problem, interest, letter, match, operator, operator_session, paper, paper_alias, paper_identifier, paper_stamp, paper_version, query, reader, reader_import,
     sending_pause, sighting, suppression, task_run, topic, topic_edit, used_link TO paperround_worker;
 -- Numbers are drawn ahead where rows are copied in by the thousand.

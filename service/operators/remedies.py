@@ -39,7 +39,7 @@ def apply(session: Session, remedy: Remedy, subject: str) -> Remedied:
     """
     match remedy:
         case Remedy.RELEASE_LEASES:
-            return Remedied(Act.LEASES_RELEASED, "", _number(rows.end_leases(session)), Task.SEND_DUE)
+            return Remedied(Act.LEASES_RELEASED, "", _number(rows.release(session)), Task.SEND_DUE)
         case Remedy.RETRY_NOW:
             return Remedied(Act.RETRIED_NOW, "", _number(rows.retry_now(session, limit=MOST)), Task.SEND_DUE)
         case Remedy.RESUME_RELAY:

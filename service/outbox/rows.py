@@ -140,7 +140,12 @@ DROP_UNCERTAIN = text("""
     WHERE state = 'uncertain'
 """)
 
-# By an operator's hand; each reads the partial index of its rows.
+# By an operator's hand, with the site's rights; each reads the partial index of its rows. The lease of a row that is
+# released stays written there, which nobody reads in a queued row.
+RELEASE = text("""
+    UPDATE delivery SET state = 'queued', reply = 'released by an operator'
+    WHERE state = 'sending' AND lease_until < :now
+""")
 RETRY_NOW = text("""
     UPDATE delivery SET due_at = :now WHERE id IN (
         SELECT id FROM delivery WHERE state = 'deferred' AND due_at > :now LIMIT :limit FOR UPDATE SKIP LOCKED
@@ -291,9 +296,9 @@ def due(database: Database, *, limit: int, now: datetime | None = None) -> int:
         return int(connection.scalar(DUE, {"now": now or datetime.now(UTC), "limit": limit}) or 0)
 
 
-def end_leases(session: Session, *, now: datetime | None = None) -> int:
+def release(session: Session, *, now: datetime | None = None) -> int:
     """Give back what lost senders held, in the caller's transaction, as :func:`sweep` does; how many rows."""
-    return _changed(session, END_LEASES, {"now": now or datetime.now(UTC)})
+    return _changed(session, RELEASE, {"now": now or datetime.now(UTC)})
 
 
 def retry_now(session: Session, *, limit: int, now: datetime | None = None) -> int:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from service.database.tables import Coverage, CoverageState
+from service.database.tables import AskedAgain, Coverage, CoverageState
 from service.papers.record import DayRead
 from service.translation import gettext as _
 from service.translation import ngettext, number
@@ -55,8 +55,6 @@ class SourceDay:
     error: str | None = None
     read_at: datetime | None = None
     completed_at: datetime | None = None
-    asked_again: bool = False
-    """An operator wants it read once more."""
 
     @property
     def rows(self) -> int:
@@ -198,10 +196,13 @@ def since(session: Session, source: str, look_back_days: int, *, now: datetime |
     known = {each.day: each for each in _rows(session, source, furthest)}
     day = today - timedelta(days=look_back_days)
     if known:
-        again = [each.day for each in known.values() if each.asked_again]
-        day = max(min([day, max(known), *again]), furthest)
-    while day < today and day in known and known[day].read_to_end_on(today) and not known[day].asked_again:
+        day = max(min(day, max(known)), furthest)
+    while day < today and day in known and known[day].read_to_end_on(today):
         day += timedelta(days=1)
+    wished = select(func.min(AskedAgain.day)).where(AskedAgain.source == source, AskedAgain.day >= furthest)
+    again = session.scalar(wished)
+    if again is not None:
+        day = min(day, again)
     return day
 
 
@@ -245,11 +246,7 @@ def conclude(
         )
         note(session, broken)
         return
-    session.execute(
-        update(Coverage)
-        .where(Coverage.source == source, Coverage.day.between(*asked), Coverage.asked_again)
-        .values(asked_again=False)
-    )
+    session.execute(delete(AskedAgain).where(AskedAgain.source == source, AskedAgain.day.between(*asked)))
     if told_of:
         pending = [{"source": source, "day": day, "state": CoverageState.PENDING, "origin": origin} for day in untold]
         if pending:
@@ -267,10 +264,17 @@ def conclude(
 def ask_again(session: Session, source: str, day: date) -> bool:
     """Have a day read once more, with those after it, by the next reading that comes to its end; whether it is known.
 
-    Days older than the longest look-back are out of reach.
+    Days older than the longest look-back are out of reach. Asking twice is asking once.
     """
-    asked = update(Coverage).where(Coverage.source == source, Coverage.day == day).values(asked_again=True)
-    return session.scalar(asked.returning(Coverage.day)) is not None
+    if session.get(Coverage, (source, day)) is None:
+        return False
+    session.execute(upsert(AskedAgain).values(source=source, day=day).on_conflict_do_nothing())
+    return True
+
+
+def asked_again(session: Session) -> frozenset[tuple[str, date]]:
+    """The days, by source, that wait for that reading."""
+    return frozenset((source, day) for source, day in session.execute(select(AskedAgain.source, AskedAgain.day)))
 
 
 def of_day(session: Session, day: date) -> list[SourceDay]:
@@ -326,5 +330,4 @@ def _known(row: Coverage) -> SourceDay:
         error=row.error,
         read_at=row.read_at,
         completed_at=row.completed_at,
-        asked_again=row.asked_again,
     )

@@ -20,6 +20,7 @@ from service.database.tables.fetching import FetchedBody, FetchHost
 from service.database.tables.matching import Match, Query, Topic, TopicEdit
 from service.database.tables.operators import AuditEvent, Operator, OperatorRole, OperatorSession
 from service.database.tables.papers import (
+    AskedAgain,
     Coverage,
     CoverageState,
     Edition,
@@ -55,6 +56,7 @@ __all__ = [
     "Abstracts",
     "AccessToken",
     "AddressChange",
+    "AskedAgain",
     "AuditEvent",
     "Base",
     "Cadence",

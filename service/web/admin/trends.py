@@ -38,6 +38,7 @@ def routes(desk: Desk) -> APIRouter:
         def page(seat: Seat) -> Response:
             with desk.site.database.transaction() as session:
                 known = coverage.listing(session, _SOURCE_DAYS)
+                again = coverage.asked_again(session)
                 late = coverage.overdue(session, desk.site.settings.look_back_days)
             today = datetime.now(UTC).date()
             by_day: dict[str, dict[str, SourceDay]] = {}
@@ -48,6 +49,7 @@ def routes(desk: Desk) -> APIRouter:
                 "days": [str(today - timedelta(days=n)) for n in range(_SOURCE_DAYS)],
                 "known": by_day,
                 "late": late,
+                "again": {f"{source} {day}" for source, day in again},
                 "furthest": (today - LONGEST_LOOK_BACK).isoformat(),
             }
             return desk.page(request, seat, "sources.html", values)

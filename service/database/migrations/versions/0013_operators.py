@@ -87,7 +87,12 @@ def upgrade() -> None:
     )
     op.create_index("ix_consent_event_at", "consent_event", ["at", "kind"])
     op.create_index("ix_delivery_uncertain", "delivery", ["id"], postgresql_where=sa.text("state = 'uncertain'"))
-    op.add_column("coverage", sa.Column("asked_again", sa.Boolean(), server_default=sa.text("false"), nullable=False))
+    op.create_table(
+        "asked_again",
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.PrimaryKeyConstraint("source", "day", name=op.f("pk_asked_again")),
+    )
     op.drop_constraint(op.f("ck_delivery_kind"), "delivery", type_="check")
     op.create_check_constraint(op.f("ck_delivery_kind"), "delivery", KINDS.format(more=", 'operator-link'"))
 
@@ -96,7 +101,7 @@ def downgrade() -> None:
     op.execute("DELETE FROM delivery WHERE NOT " + KINDS.format(more=""))  # noqa: S608 (constants of this module)
     op.drop_constraint(op.f("ck_delivery_kind"), "delivery", type_="check")
     op.create_check_constraint(op.f("ck_delivery_kind"), "delivery", KINDS.format(more=""))
-    op.drop_column("coverage", "asked_again")
+    op.drop_table("asked_again")
     op.drop_index("ix_delivery_uncertain", "delivery", postgresql_where=sa.text("state = 'uncertain'"))
     op.drop_index("ix_consent_event_at", "consent_event")
     op.drop_table("day_figures")
