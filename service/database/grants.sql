@@ -43,7 +43,9 @@ GRANT SELECT ON coverage, day_figures, digest, ingest, match, paper, paper_alias
     topic TO paperround_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON access_token, feed_key, feedback, interest TO paperround_web;
 GRANT SELECT, INSERT ON query TO paperround_web;
-GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, letter, operator, operator_session, reader, used_link TO paperround_web;
+GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, letter, operator_session, reader, used_link TO paperround_web;
+-- It lets operators in and changes their roles, but cannot make one.
+GRANT SELECT, UPDATE (role, link_sent_at, totp_secret, totp_since, totp_step, wrong_codes, locked_until) ON operator TO paperround_web;
 -- It puts mail in and cancels it, but cannot take a lease. Who deletes their account takes their digests and deliveries
 -- along. Operators, who come through the site, free what is stuck, stop and resume, and have a day read again.
 GRANT SELECT, INSERT, UPDATE (state, reply, settled_at, due_at), DELETE ON delivery TO paperround_web;

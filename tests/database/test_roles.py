@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from fastapi.testclient import TestClient
@@ -16,6 +17,7 @@ from service.database import Database, DatabaseError, roles
 from service.database.tables import Base, Delivery, DeliveryState, Digest, Reader, ReaderState, ReturnKind
 from service.digests import notes, resend, trial
 from service.digests.dry_run import DryRun
+from service.operators import second_factor, sessions
 from service.overview import days, story
 from service.overview.trouble import Remedy
 from service.papers import ingest
@@ -28,7 +30,7 @@ from service.web.admin.desk import COOKIE
 from service.web.app import create_app
 from tests import factories
 from tests.delivery.servers import sink
-from tests.operators.conftest import csrf, enrolled, operator
+from tests.operators.conftest import csrf, link, operator
 
 
 @pytest.fixture
@@ -134,12 +136,18 @@ def test_the_site_does_its_work_with_its_rights(
 def test_operators_do_their_work_with_the_sites_rights(
     as_role: dict[str, Database], database: Database, settings: Settings
 ) -> None:
-    token, _ = enrolled(database, settings, operator(database))
+    number = operator(database)
     with TestClient(
         create_app(settings, as_role["web"]), base_url="https://papers.example", follow_redirects=False
     ) as browser:
         assert browser.post("/admin/sign-in", data={"email": "olga@example.org"}).status_code == 200
-        browser.cookies.set(COOKIE, token, domain="papers.example", path="/admin")
+        assert browser.post(link(settings, number)).status_code == 303
+        with database.transaction() as session:
+            seat = sessions.read(session, settings, browser.cookies.get(COOKIE))
+            assert seat is not None
+            secret = sessions.enrolment(session, settings, seat)
+        code = {"csrf": seat.csrf, "code": second_factor.code(secret, datetime.now(UTC))}
+        assert browser.post("/admin/code", data=code).headers["location"] == "/admin"
         for entry in navigation.ENTRIES:
             assert browser.get(entry.path).status_code == 200, entry.path
         form = {"csrf": csrf(browser.get("/admin").text)}
@@ -174,6 +182,7 @@ def test_the_workers_do_a_whole_round_with_their_rights(
     [
         ("web", "UPDATE delivery SET lease_owner = 'me'"),
         ("web", "DELETE FROM audit_event"),
+        ("web", "INSERT INTO operator (email, address_key, role) VALUES ('x', 'x', 'owner')"),
         ("worker", "UPDATE audit_event SET act = ''"),
         ("web", "UPDATE delivery SET reader_id = 1"),
         ("web", "INSERT INTO digest (reader_id) VALUES (1)"),

@@ -47,9 +47,16 @@ def stations(view: Today) -> tuple[Station, ...]:
         pace = "nothing is due"
     unsent = f"{view.failed:,} failed, {view.cancelled:,} cancelled"
     return (
-        Station("Papers in", view.papers, None, f"in {view.editions:,} editions; {view.unedited:,} wait for the next"),
-        Station("Matched", view.matched, _share(view.matched, view.queries), f"of {view.queries:,} queries"),
-        Station("Planned", view.planned, None, f"{view.readers_due:,} readers are due"),
+        Station(
+            "Papers in", view.papers, None, f"{view.unedited:,} wait for the next edition; cut today: {view.editions}"
+        ),
+        Station(
+            "Matched",
+            view.matched,
+            _share(view.matched, view.queries),
+            f"of {view.queries:,} queries, over the newest edition of today",
+        ),
+        Station("Planned", view.planned, None, f"{view.readers_due:,} readers wait for theirs"),
         Station("Sent", view.sent, _share(view.settled, view.planned), f"{pace}; {unsent}"),
         Station(
             "Bounced",
