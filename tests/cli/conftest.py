@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -33,12 +34,38 @@ def standing(home: Path) -> Iterator[None]:
     server.release()
 
 
+@pytest.fixture(scope="session")
+def seed() -> Iterator[subprocess.Popen[str]]:
+    """Where commands are forked from: `tests/cli/seed.py`. Its screen is wide, so that no line of theirs is broken."""
+    command = [sys.executable, "-m", "tests.cli.seed"]
+    with subprocess.Popen(
+        command, env=os.environ | {"COLUMNS": "300"}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+
+
 @pytest.fixture
-def paperround(environment: dict[str, str]) -> Run:
+def paperround(
+    environment: dict[str, str], seed: subprocess.Popen[str], tmp_path_factory: pytest.TempPathFactory
+) -> Run:
     """The command line as a process of its own."""
 
     def run(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "service.cli", *map(str, arguments)]
-        return subprocess.run(command, env=environment | more, capture_output=True, text=True, timeout=100, check=False)
+        folder = tmp_path_factory.mktemp("command")
+        out, err = folder / "out", folder / "err"
+        out.touch()
+        err.touch()
+        words = [str(each) for each in arguments]
+        question = {
+            "arguments": words,
+            "environment": environment | more,
+            "out": str(out),
+            "err": str(err),
+        }
+        assert seed.stdin is not None
+        assert seed.stdout is not None
+        print(json.dumps(question), file=seed.stdin, flush=True)
+        status = int(seed.stdout.readline())
+        return subprocess.CompletedProcess(words, status, out.read_text("utf-8"), err.read_text("utf-8"))
 
     return run

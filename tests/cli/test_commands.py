@@ -115,7 +115,7 @@ def test_without_a_network_ingest_says_so_and_exits_1(paperround: Run) -> None:
     told = json.loads(done.stdout)
     assert {(day["source"], day["state"]) for day in told["days"]} == {("arxiv", "failed"), ("huggingface", "failed")}
     assert [len(late["days"]) for late in told["overdue"]] == [2, 2]
-    shown = paperround("coverage", COLUMNS="200")
+    shown = paperround("coverage")
     assert "cannot be reached" in shown.stdout
     assert "arxiv: 2 overdue since" in shown.stderr
     findings = {each["check"]: each["verdict"] for each in json.loads(paperround("doctor", "--json").stdout)}
@@ -129,7 +129,7 @@ def test_an_upgrade_says_what_waits_backs_up_and_is_done_once(paperround: Run, t
     done = paperround("upgrade", "--grant")
     assert done.returncode == 0, done.stderr
     kept = tmp_path / "before.backup"
-    again = paperround("upgrade", "--backup", kept, COLUMNS="300")
+    again = paperround("upgrade", "--backup", kept)
     assert again.returncode == 0, again.stderr
     assert "No migration is pending." in again.stdout
     assert f"Backup written to {kept}" in again.stdout

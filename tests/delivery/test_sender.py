@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -440,6 +440,15 @@ def test_a_crash_of_the_transport_leaves_what_may_have_arrived_to_its_lease(
     assert {states[each] for each in ids[PORTION:]} <= {"queued", "sent"}
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT as in a terminal: a shell's background job starts with it ignored, and so would these tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_interrupted_it_hears_out_what_is_on_the_wire(database: Database, settings: Settings) -> None:
     readers(database, 120)
     interrupted: list[bool] = []
