@@ -158,7 +158,10 @@ def assume_delivered(database: Database, *, now: datetime | None = None) -> int:
     with database.transaction() as session:
         waiting = (
             update(Delivery)
-            .where(Delivery.kind == DeliveryKind.DIGEST, Delivery.state.in_([*WAITING, "sending", "uncertain"]))
+            .where(
+                Delivery.kind.in_([DeliveryKind.DIGEST, DeliveryKind.RESEND]),
+                Delivery.state.in_([*WAITING, "sending", "uncertain"]),
+            )
             .values(state="cancelled", reply="assumed delivered before a restore", settled_at=moment,
                     lease_owner=None, lease_until=None)
             .execution_options(synchronize_session=False)

@@ -58,6 +58,7 @@ LEASED = text("""
     SELECT kind, count(*), count(*) FILTER (WHERE lease_until < :now) FROM delivery
     WHERE state = 'sending' GROUP BY kind
 """)
+DIGESTS_PAUSED = text("SELECT count(*) FROM digest_pause")
 # Reads nothing but ix_delivery_settled.
 SETTLED = text("SELECT kind, state, count(*) FROM delivery WHERE settled_at >= :since GROUP BY kind, state")
 # The first reads ix_reader_due, the second ix_reader_waiting.
@@ -178,7 +179,9 @@ def _outbox(connection: Connection) -> Iterator[Gauge]:
         age.add_metric([kind], (now - min(due)).total_seconds() if due else 0)
     ended = Gauge("paperround_leases_expired", "Deliveries whose sender was lost and that no sweep has given back yet.")
     ended.add_metric([], sum(each for _, each in leased.values()))
-    yield from (number, age, ended)
+    paused = Gauge("paperround_digests_paused", "1: an operator has paused all digests.")
+    paused.add_metric([], connection.scalar(DIGESTS_PAUSED) or 0)
+    yield from (number, age, ended, paused)
 
 
 def _settled_lately(connection: Connection) -> Iterator[Gauge]:

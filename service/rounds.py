@@ -16,7 +16,7 @@ from functools import partial
 from sqlalchemy import func, select
 
 from service.database import Database
-from service.database.tables import Delivery, DeliveryState, Digest
+from service.database.tables import Delivery, DeliveryKind, DeliveryState, Digest
 from service.delivery import crew, recovery
 from service.digests import plan
 from service.digests.plan import PlanReport
@@ -108,7 +108,7 @@ def _settled_states(database: Database, slot: datetime | None) -> dict[str, int]
     statement = (
         select(Delivery.state, func.count())
         .join(Digest, Digest.id == Delivery.digest_id)
-        .where(Digest.slot == slot)
+        .where(Digest.slot == slot, Delivery.kind == DeliveryKind.DIGEST)
         .group_by(Delivery.state)
     )
     give_up = time.monotonic() + _PATIENCE_SECONDS

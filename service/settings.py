@@ -111,8 +111,9 @@ class Settings(BaseSettings):
     deadline_hours: float = Field(default=20.0, gt=0)
     """A digest not accepted within this time after its slot is given up; its successor is due by then."""
     smtp_timeout_seconds: float = Field(default=60.0, gt=0)
-    uncertain: Literal["repeat", "drop"] = "repeat"
-    """What to do with a message whose final reply was lost (RFC 1047): send it again, same Message-ID, or not."""
+    uncertain: Literal["repeat", "drop", "ask"] = "repeat"
+    """What to do with a message whose final reply was lost (RFC 1047): send it again, same Message-ID, or not; "ask":
+    it waits for an operator's word on the dashboard."""
 
     # What comes back (docs/returns.md)
     return_domain: str = ""
@@ -181,6 +182,12 @@ class Settings(BaseSettings):
     """Refuse addresses at known throw-away domains; needs the extra ``paperround[disposable]``."""
     api_requests_per_minute: int = Field(default=120, ge=1)
     """Of one network address to the HTTP API."""
+
+    # The operators' door, as docs/dashboard.md tells
+    operator_idle_minutes: int = Field(default=60, ge=5, le=1440)
+    """An operator's session ends when nothing was asked for so long,"""
+    operator_session_hours: float = Field(default=12.0, gt=0, le=168)
+    """and so long after its beginning in any case."""
 
     # Watching (docs/observability.md tells how)
     metrics_token: SecretStr | None = None

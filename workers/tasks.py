@@ -8,6 +8,7 @@ from service import retention, rounds, task_runs
 from service.delivery import recovery, sender
 from service.doorbell import Task, doorbell
 from service.outbox import letters
+from service.overview import days
 from service.papers import coverage, ingest
 from service.returns import imap
 from service.subscribers import address_change, sign_in
@@ -62,10 +63,12 @@ def sweep_leases() -> None:
 
 @app.task(name=Task.PRUNE, base=LoggedTask)
 def prune() -> None:
-    """Drop what has served: problems of old ingests, runs, letters, links, deliveries; warn of incomplete days."""
+    """Drop what has served: problems of old ingests, runs, letters, links, deliveries; count yesterday; warn of days that
+    stay incomplete."""
     ingest.prune(database())
     task_runs.prune(database(), days=settings.keep_task_runs_days)
     letters.prune(database())
+    days.close(database())
     with database().transaction() as session:
         sign_in.prune(session)
         address_change.prune(session)

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from service import __version__
-from service.cli import backups, dkim, doctor, papers, processes, readers, suppressions, topics
+from service.cli import backups, dkim, doctor, notes, operators, papers, processes, readers, suppressions, topics
 from service.cli.door import USER_ERRORS, complain
 
 app = typer.Typer(
@@ -24,7 +24,9 @@ app.command("round")(papers.run_round)
 app.command()(papers.preview)
 app.add_typer(readers.app, name="readers")
 app.add_typer(suppressions.app, name="suppressions")
-app.command()(topics.topics)
+app.add_typer(topics.app, name="topics")
+app.add_typer(notes.app, name="note")
+app.add_typer(operators.app, name="operators")
 app.command("read-returns")(processes.read_returns)
 app.command()(doctor.doctor)
 app.command()(dkim.dkim)

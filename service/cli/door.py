@@ -14,7 +14,9 @@ from service import logs
 from service.backup import BackupError
 from service.database import Database, DatabaseError
 from service.delivery.mailbox import Mailbox
+from service.digests.note import NoteError
 from service.matching.language import QueryError
+from service.operators.accounts import OperatorError
 from service.papers.record import SourceError
 from service.readiness import open_ready
 from service.returns.imap import MailboxError
@@ -42,6 +44,8 @@ USER_ERRORS: tuple[type[Exception], ...] = (
     ImportRefused,
     InterestError,
     MailboxError,
+    NoteError,
+    OperatorError,
     ScheduleError,
     UpError,
 )

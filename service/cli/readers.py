@@ -14,7 +14,8 @@ from service.cli import lists
 from service.cli.door import complain, console, opened, print_json
 from service.cli.papers import Json
 from service.doorbell import Task, doorbell
-from service.subscribers import accounts, addresses, erasure, interests, returned, suppression
+from service.overview import story
+from service.subscribers import accounts, erasure, interests
 from service.subscribers.accounts import AccountError, Preferences, ReaderView, Signup
 from service.subscribers.consent import Visit
 
@@ -87,17 +88,21 @@ def add(
 
 @app.command()
 def show(email: str, json: Json = False) -> None:
-    """One reader: state, schedule, interests, what came back."""
+    """One reader's story: state, schedule, interests, consent, mails, what came back."""
     with opened() as (settings, database), database.transaction() as session:
-        reader = _found(session, email)
-        followed = interests.of(session, reader.id)
-        returns = returned.of(session, reader.id)
-        barred = suppression.find(session, addresses.hashed(settings, addresses.parse(email).key))
+        told = story.of(session, settings, _found(session, email).id)
+    if told is None:
+        raise AccountError(f"{email} was removed at the same moment")
+    reader, followed, returns, barred = told.reader, told.interests, told.returns, told.suppressed
     if json:
         more = {
             "interests": [asdict(each) for each in followed],
             "suppressed": barred.reason if barred else None,
             "returns": [asdict(each) for each in returns],
+            "consent": [asdict(each) for each in told.consent],
+            "digests": [asdict(each) for each in told.digests],
+            "deliveries": [asdict(each) for each in told.deliveries],
+            "feedback": [asdict(each) for each in told.feedback],
         }
         print_json({**asdict(reader), **more})
         return
@@ -108,6 +113,17 @@ def show(email: str, json: Json = False) -> None:
     console.print(table)
     if barred is not None:
         console.print(f"Suppressed since {barred.at:%Y-%m-%d}: {barred.reason} {barred.detail}", markup=False)
+    if told.consent:
+        agreed = Table("agreed (UTC)", "kind", "through", "wording", box=None)
+        for consent in told.consent:
+            agreed.add_row(f"{consent.at:%Y-%m-%d %H:%M}", consent.kind, consent.origin, consent.wording)
+        console.print(agreed)
+    if told.deliveries:
+        mails = Table("mail (UTC)", "kind", "state", "tries", "last word", box=None)
+        for mail in told.deliveries:
+            tries = str(mail.attempts)
+            mails.add_row(f"{mail.created_at:%Y-%m-%d %H:%M}", mail.kind, mail.state, tries, escape(mail.reply or ""))
+        console.print(mails)
     if returns:
         back = Table("came back (UTC)", "kind", "code", "by", "words", box=None)
         for event in returns:

@@ -37,26 +37,38 @@ GRANT SELECT, INSERT ON return_event TO paperround_web, paperround_worker;
 -- came; a trigger refuses every other change.
 GRANT SELECT, INSERT ON consent_event TO paperround_web, paperround_worker;
 GRANT UPDATE (ip, user_agent) ON consent_event TO paperround_worker;
+GRANT SELECT, INSERT ON audit_event TO paperround_web, paperround_worker;
 
 -- ---- the site ----------------------------------------------------------------------------------------------------------
 
-GRANT SELECT ON coverage, digest, ingest, match, paper, paper_alias, paper_identifier, paper_stamp, paper_version, sighting, task_run,
+GRANT SELECT ON coverage, day_figures, digest, ingest, match, paper, paper_alias, paper_identifier, paper_stamp, paper_version, sighting, task_run,
     topic TO paperround_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON access_token, feed_key, feedback, interest, mark TO paperround_web;
 GRANT SELECT, INSERT ON query TO paperround_web;
-GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, letter, reader, used_link TO paperround_web;
--- It puts mail in and cancels it, but cannot take a lease or call something sent back. Who deletes their account takes
--- their digests and deliveries along.
-GRANT SELECT, INSERT, UPDATE (state, reply, settled_at), DELETE ON delivery TO paperround_web;
+GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, letter, operator_session, reader, used_link TO paperround_web;
+-- It lets operators in and changes their roles, but cannot make one.
+GRANT SELECT, UPDATE (role, link_sent_at, totp_secret, totp_since, totp_step, wrong_codes, locked_until) ON operator TO paperround_web;
+-- It puts mail in and cancels it, but cannot take a lease. Who deletes their account takes their digests and deliveries
+-- along. Operators, who come through the site, free what is stuck, stop and resume, and have a day read again.
+GRANT SELECT, INSERT, UPDATE (state, reply, settled_at, due_at), DELETE ON delivery TO paperround_web;
+GRANT SELECT, INSERT, DELETE ON digest_pause TO paperround_web;
+GRANT SELECT, DELETE ON sending_pause TO paperround_web;
+GRANT SELECT, INSERT ON asked_again TO paperround_web;
 GRANT DELETE ON digest TO paperround_web;
+-- Operators edit topics and write notes here; a note's words never change. Edited topics make kept pages old, which the
+-- stamp of the papers tells.
+GRANT SELECT, INSERT, UPDATE, DELETE ON topic_edit TO paperround_web;
+GRANT INSERT, UPDATE ON topic, paper_stamp TO paperround_web;
+GRANT SELECT, INSERT, UPDATE (withdrawn_at) ON editor_note TO paperround_web;
 -- Signing up asks whether an address is barred, and a provider's call bars one: keyed hashes, never addresses.
 GRANT SELECT, INSERT, UPDATE, DELETE ON suppression TO paperround_web;
 
 -- ---- the workers -------------------------------------------------------------------------------------------------------
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, carried_over, coverage, delivery, digest, feedback, fetch_host, fetched_body,
-    ingest, ingest_problem, interest, letter, mark, match, paper, paper_alias, paper_identifier, paper_stamp, paper_version, query, reader, reader_import,
-    sending_pause, sighting, suppression, task_run, topic, used_link TO paperround_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, asked_again, carried_over, coverage, day_figures, delivery, digest,
+    digest_pause, editor_note, feedback, fetch_host, fetched_body, ingest, ingest_problem, interest, letter, mark, match,
+    operator, operator_session, paper, paper_alias, paper_identifier, paper_stamp, paper_version, query, reader,
+    reader_import, sending_pause, sighting, suppression, task_run, topic, topic_edit, used_link TO paperround_worker;
 -- Of tokens, only that they have run out.
 GRANT SELECT (expires_at, revoked_at), DELETE ON access_token TO paperround_worker;
 -- Numbers are drawn ahead where rows are copied in by the thousand.

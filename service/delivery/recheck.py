@@ -9,13 +9,15 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from service.database.tables import DeliveryKind, ReaderState
+from service.outbox import letters
 from service.settings import Settings
 from service.subscribers import addresses, suppression
 
 # By the primary keys of the three tables. A letter goes to its own address, whatever its reader's is.
 _STILL_OURS = text("""
     SELECT delivery.id, delivery.kind, reader.state, coalesce(letter.address_key, reader.address_key),
-        delivery.kind = 'digest' AND reader.paused_until > now()
+        delivery.kind IN ('digest', 'resend') AND reader.paused_until > now(),
+        delivery.kind IN ('digest', 'resend') AND EXISTS (SELECT FROM digest_pause)
     FROM delivery LEFT JOIN reader ON reader.id = delivery.reader_id
         LEFT JOIN letter ON letter.delivery_id = delivery.id
     WHERE delivery.id = ANY(:ids) AND delivery.state = 'sending' AND delivery.lease_owner = :owner
@@ -25,6 +27,7 @@ _ENTITLED: dict[DeliveryKind, frozenset[ReaderState]] = {
     DeliveryKind.CONFIRM: frozenset({ReaderState.PENDING}),
     DeliveryKind.WELCOME: frozenset({ReaderState.ACTIVE}),
     DeliveryKind.DIGEST: frozenset({ReaderState.ACTIVE}),
+    DeliveryKind.RESEND: frozenset({ReaderState.ACTIVE}),
     DeliveryKind.PAUSE_ENDED: frozenset({ReaderState.ACTIVE}),
     DeliveryKind.ADDRESS_CONFIRM: frozenset({ReaderState.ACTIVE}),
     DeliveryKind.ADDRESS_NOTICE: frozenset(ReaderState),
@@ -39,18 +42,22 @@ class Recheck:
     entitled: frozenset[int]
     """Deliveries that may go."""
     cancelled: dict[int, str]
-    """Deliveries that may not, and why. Those in neither are no longer this sender's."""
+    """Deliveries that may not, and why."""
+    held: frozenset[int]
+    """Digests that go back to the queue, since all are paused. Those in none of the three are no longer this
+    sender's."""
 
 
 def recheck(session: Session, settings: Settings, owner: str, delivery_ids: Iterable[int]) -> Recheck:
     """Look again at the readers behind ``delivery_ids``, and whether ``owner`` still holds the rows."""
     found = session.execute(_STILL_OURS, {"ids": list(delivery_ids), "owner": owner}).all()
-    hashes = {key: addresses.hashed(settings, key) for _, _, _, key, _ in found if key is not None}
+    hashes = {key: addresses.hashed(settings, key) for _, _, _, key, *_ in found if key is not None}
     suppressed = suppression.among(session, hashes.values())
     entitled: set[int] = set()
     cancelled: dict[int, str] = {}
-    for delivery_id, kind, state, key, paused in found:
-        if key is None or (state is None and kind != DeliveryKind.GOODBYE):
+    held: set[int] = set()
+    for delivery_id, kind, state, key, paused, all_paused in found:
+        if key is None or (state is None and DeliveryKind(kind) not in letters.READERLESS):
             cancelled[delivery_id] = "the reader is gone"
         elif paused:
             cancelled[delivery_id] = "the reader has paused"
@@ -58,6 +65,8 @@ def recheck(session: Session, settings: Settings, owner: str, delivery_ids: Iter
             cancelled[delivery_id] = f"the reader is {state}"
         elif hashes[key] in suppressed:
             cancelled[delivery_id] = "the address is suppressed"
+        elif all_paused:
+            held.add(delivery_id)
         else:
             entitled.add(delivery_id)
-    return Recheck(frozenset(entitled), cancelled)
+    return Recheck(frozenset(entitled), cancelled, frozenset(held))

@@ -229,7 +229,8 @@ class _Run:
         ids = [message.delivery_id for message in portion]
         seen = await asyncio.to_thread(self._look_again, ids)
         self._decisions.decide(Outcome(each, DeliveryState.CANCELLED, why) for each, why in seen.cancelled.items())
-        self._decisions.lose(set(ids) - seen.entitled - seen.cancelled.keys())
+        self._decisions.decide(Outcome(each, DeliveryState.QUEUED, "all digests are paused") for each in seen.held)
+        self._decisions.lose(set(ids) - seen.entitled - seen.cancelled.keys() - seen.held)
         going = [message for message in portion if message.delivery_id in seen.entitled]
         if not going:
             return

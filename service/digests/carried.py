@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from service.database import bulk
 from service.database.tables import DeliveryKind, Digest
+from service.digests import notes
 from service.outbox import rows
 from service.settings import Settings
 
@@ -122,6 +123,7 @@ def _write(session: Session, settings: Settings, old: Sequence[Digest], slot: da
         slot=slot,
         first_edition_id=min(each.first_edition_id for each in old),
         last_edition_id=max(each.last_edition_id for each in old),
+        note_id=notes.for_one(session, old[0].reader_id, slot, now),
         **_columns(_merged(old)),
     )
     session.add(digest)

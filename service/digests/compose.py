@@ -24,8 +24,18 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.types import NULLTYPE
 
 from service import translation
-from service.database.tables import Abstracts, Cadence, DeliveryKind, Digest, Interest, Query, Reader, ReaderState
-from service.digests import cards, evidence, message, quoted
+from service.database.tables import (
+    Abstracts,
+    Cadence,
+    DeliveryKind,
+    Digest,
+    EditorNote,
+    Interest,
+    Query,
+    Reader,
+    ReaderState,
+)
+from service.digests import cards, evidence, message, note, quoted
 from service.digests.cards import Card
 from service.digests.evidence import NOTHING, Evidence, Readings
 from service.digests.lines import wrapped
@@ -56,10 +66,11 @@ _MOST_EVIDENCE: Final = 200_000
 _NAMED_REASONS: Final = 3
 _NO_LINK: Final = re.compile(r"[\w\s\"*()|&+’'-]+")
 _FRAME_HOLES: Final = (
-    "title", "headline", "summary", "preheader", "more", "preferences_url", "unsubscribe_url",
+    "title", "headline", "summary", "note", "preheader", "more", "preferences_url", "unsubscribe_url",
 )  # fmt: skip
 _ENTITLED: Final = {
     DeliveryKind.DIGEST: (ReaderState.ACTIVE,),
+    DeliveryKind.RESEND: (ReaderState.ACTIVE,),
     DeliveryKind.WELCOME: (ReaderState.ACTIVE,),
     DeliveryKind.CONFIRM: (ReaderState.PENDING,),
     DeliveryKind.SIGN_IN: tuple(ReaderState),
@@ -67,7 +78,8 @@ _ENTITLED: Final = {
     DeliveryKind.ADDRESS_CONFIRM: (ReaderState.ACTIVE,),
     DeliveryKind.ADDRESS_NOTICE: tuple(ReaderState),
 }
-_LISTED: Final = frozenset({DeliveryKind.DIGEST, DeliveryKind.WELCOME, DeliveryKind.PAUSE_ENDED})
+_DIGESTS: Final = frozenset({DeliveryKind.DIGEST, DeliveryKind.RESEND})
+_LISTED: Final = _DIGESTS | {DeliveryKind.WELCOME, DeliveryKind.PAUSE_ENDED}
 """Part of the list: these carry one-click unsubscribe (RFC 8058)."""
 
 
@@ -103,6 +115,8 @@ class Draft:
     trending_ids: Sequence[int] = ()
     digest_id: int | None = None
     """The row; None where nothing is stored yet, as in a preview."""
+    note: str = ""
+    """The editor's, on top."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +177,9 @@ class _Parts:
 class Composer:
     """Composes for one installation; keeps cards and the frame. Safe for several threads."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, links: Links | None = None) -> None:
         self._settings = settings
-        self._links = Links(settings)
+        self._links = links or Links(settings)
         self._returns = ReturnAddresses(settings)
         self._templates = templates()
         self._sender = Sender(
@@ -211,9 +225,9 @@ class Composer:
                 made.append(Withheld(claim.delivery_id, f"the reader is {reader.state}"))
             elif hashes[reader.id] in suppressed:
                 made.append(Withheld(claim.delivery_id, "the address is suppressed"))
-            elif claim.kind is DeliveryKind.DIGEST and reader.paused_until is not None and reader.paused_until > now:
+            elif claim.kind in _DIGESTS and reader.paused_until is not None and reader.paused_until > now:
                 made.append(Withheld(claim.delivery_id, "the reader has paused"))
-            elif claim.kind is not DeliveryKind.DIGEST:
+            elif claim.kind not in _DIGESTS:
                 with translation.speaking(translation.of(reader.language)):
                     parts = self._notice(session, claim.kind, reader)
                 made.append(self._sealed(claim, reader, parts, now))
@@ -260,7 +274,13 @@ class Composer:
         reader = session.get(Reader, reader_id)
         if reader is None:
             raise LookupError("the reader is gone")
-        labels = self._labels(session, [(reader_id, draft)], {reader_id: translation.of(reader.language)})
+        return self.shown(session, reader, draft)
+
+    def shown(
+        self, session: Session, reader: Reader, draft: Draft, labels: Mapping[tuple[int, int], str] | None = None
+    ) -> RenderedMail:
+        """The same for a reader who need not be stored, with ``labels`` for their interests."""
+        labels = labels or self._labels(session, [(reader.id, draft)], {reader.id: translation.of(reader.language)})
         papers = self._fetched(session, [draft])
         self._learn(session, [draft])
         with translation.speaking(translation.of(reader.language)):
@@ -427,6 +447,7 @@ class Composer:
             "title": headline,
             "headline": headline,
             "summary": day,
+            "note": note.encoded(draft.note, language),
             "preheader": _encoded(_preheader(titles)),
             "preferences_url": _encoded_url(self._links.preferences(reader.id)),
             "unsubscribe_url": _encoded_url(unsubscribe_url),
@@ -481,6 +502,7 @@ class Composer:
             _as_sent(Digest.reason_queries),
             Digest.matched,
             _as_sent(Digest.trending_ids),
+            EditorNote.words,
         )
         return {
             row.id: Draft(
@@ -491,8 +513,13 @@ class Composer:
                 row.matched,
                 row.trending_ids,
                 row.id,
+                row.words or "",
             )
-            for row in session.execute(select(*columns).where(Digest.id == func.any(wanted)))
+            for row in session.execute(
+                select(*columns)
+                .outerjoin(EditorNote, EditorNote.id == Digest.note_id)
+                .where(Digest.id == func.any(wanted))
+            )
         }
 
     def _labels(
@@ -567,7 +594,7 @@ class Composer:
         self, claim: Claim, reader: Reader | Addressee | None, written: tuple[LetterView, bool] | None, now: datetime
     ) -> Composed | Withheld:
         """A mail to an address that is not, or no longer, a reader's."""
-        if written is None or (reader is None and claim.kind is not DeliveryKind.GOODBYE):
+        if written is None or (reader is None and claim.kind not in letters.READERLESS):
             return Withheld(claim.delivery_id, "the reader is gone")
         letter, suppressed = written
         if suppressed:
@@ -577,8 +604,13 @@ class Composer:
         values = dict(letter.facts)
         if claim.kind is DeliveryKind.ADDRESS_CONFIRM:
             values["address_url"] = self._links.address(values["change"])
+        if claim.kind is DeliveryKind.OPERATOR_LINK:
+            values["operator_url"] = self._links.operator(values["operator"])
         with translation.speaking(translation.of(letter.language)):
-            parts = self._rendered(claim.kind.value, values, plain_text=letter.plain_text)
+            if claim.kind is DeliveryKind.TEST:
+                parts = _frozen(values)
+            else:
+                parts = self._rendered(claim.kind.value, values, plain_text=letter.plain_text)
         recipient = _deliverable(letter.email)
         headers = Headers(
             recipient=recipient,
@@ -714,6 +746,11 @@ def _preheader(titles: Sequence[str]) -> str:
     if len(text) >= 40:
         return text
     return gettext("%(titles)s · new papers on the topics that you follow, each with its reason", titles=text)
+
+
+def _frozen(facts: Mapping[str, str]) -> _Parts:
+    page = facts["html"]
+    return _Parts(facts["subject"], [quoted.encoded(facts["text"])], [quoted.encoded(page)] if page else [])
 
 
 def _deliverable(email: str) -> str:

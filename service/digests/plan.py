@@ -30,7 +30,7 @@ from service.database import Database, bulk
 from service.database.bulk import Ragged
 from service.database.engine import raw
 from service.database.tables import DeliveryKind, Digest, Reader
-from service.digests import candidates, carried, due, trending
+from service.digests import candidates, carried, due, notes, trending
 from service.digests.candidates import Due, Interests, Ints, Matches, Window
 from service.digests.compose import Draft
 from service.digests.learned import Tastes
@@ -41,7 +41,7 @@ from service.settings import Settings
 
 _DIGESTS: Final = """
     COPY digest (id, reader_id, slot, first_edition_id, last_edition_id, matched, paper_ids, reason_papers,
-        reason_queries, trending_ids) FROM STDIN (FORMAT binary)
+        reason_queries, trending_ids, note_id) FROM STDIN (FORMAT binary)
 """
 _DELIVERIES: Final = """
     COPY delivery (reader_id, digest_id, due_at, deadline, priority, kind, message_id) FROM STDIN (FORMAT binary)
@@ -161,16 +161,37 @@ def peek(database: Database, reader_id: int, *, now: datetime | None = None) -> 
         reader = session.get(Reader, reader_id)
         if reader is None:
             raise LookupError(f"there is no reader {reader_id}")
-        chosen = _choose(session, _alone(reader, moment), Matches(database), Tastes(), moment)
+        return draft(session, reader, Matches(database), now=moment)
+
+
+def draft(
+    session: Session,
+    reader: Reader,
+    matches: Matches,
+    *,
+    now: datetime,
+    editions: tuple[int, int] | None = None,
+    wants: Interests | None = None,
+) -> Draft | None:
+    """What a reader would get of the editions they have not considered, or of ``editions`` (the first and the last).
+
+    ``wants`` stands for interests that nobody holds. Nothing is locked or written. None: nothing matches.
+    """
+    alone, new = _alone(reader, now), None
+    if editions is not None:
+        alone = replace(alone, last_edition_id=np.array([editions[0] - 1], np.int64))
+        new = candidates.editions(matches, editions[0] - 1, editions[1])
+    chosen = _choose(session, alone, matches, Tastes(), now, new, wants)
     if not len(chosen.paper.values):
         return None
     return Draft(
-        slot=moment,
+        slot=now,
         paper_ids=chosen.paper.values.tolist(),
         reason_papers=chosen.reason_paper.values.tolist(),
         reason_queries=chosen.reason_query.values.tolist(),
         matched=int(chosen.matched[0]),
         trending_ids=chosen.trending.values.tolist(),
+        note=notes.words_of(session, notes.for_one(session, reader.id, now, now)),
     )
 
 
@@ -235,9 +256,17 @@ class _Chosen:
         )
 
 
-def _choose(session: Session, locked: Due, matches: Matches, tastes: Tastes, now: datetime) -> _Chosen:
-    new = candidates.window(session, locked, matches, now)
-    wants = candidates.interests(session, locked)
+def _choose(
+    session: Session,
+    locked: Due,
+    matches: Matches,
+    tastes: Tastes,
+    now: datetime,
+    new: Window | None = None,
+    wants: Interests | None = None,
+) -> _Chosen:
+    new = new or candidates.window(session, locked, matches, now)
+    wants = wants or candidates.interests(session, locked)
     liking = tastes.of(session, locked, new)
     pool = trending.pool(session, new, now)
     parts, asides = [], []
@@ -342,6 +371,7 @@ def _write(session: Session, settings: Settings, locked: Due, chosen: _Chosen, p
             mine.reason_paper,
             mine.reason_query,
             mine.trending,
+            notes.for_digests(session, locked.id[planned], slots, now).astype(">i4"),
         ]
     )
     # Where the slot is long past, some time is left all the same: late is better than never.

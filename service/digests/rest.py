@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from service.database.tables import Digest, Interest, Match, Query
+from service.digests import notes
 from service.matching import expression, language
 from service.matching.expression import Expression
 from service.subscribers.interests import said
@@ -43,6 +44,8 @@ class WholeDigest:
     rest: tuple[Matched, ...]
     """By how many interests matched, the newest first."""
     trending_ids: tuple[int, ...]
+    note: str
+    """The editor's, on top; empty where there is none."""
 
 
 def whole(session: Session, digest_id: int) -> WholeDigest | None:
@@ -80,6 +83,7 @@ def whole(session: Session, digest_id: int) -> WholeDigest | None:
         ),
         rest=tuple(Matched(paper, tuple(because[query] for query in others[paper])) for paper in newest_first),
         trending_ids=tuple(digest.trending_ids),
+        note=notes.words_of(session, digest.note_id),
     )
 
 

@@ -20,7 +20,7 @@ from service.database.tables import Delivery, DeliveryState, Ingest, ReturnKind
 from service.doctor import names, outside, relays
 from service.doctor.findings import Finding, Verdict
 from service.doctor.names import signatures
-from service.outbox import pause
+from service.outbox import digest_pause, pause
 from service.papers import coverage
 from service.settings import Settings, SettingsError
 from service.subscribers import returned
@@ -175,6 +175,14 @@ def _coverage(database: Database, settings: Settings) -> Iterator[Finding]:
 
 def _sending(database: Database, _: Settings) -> Iterator[Finding]:
     """Whether a relay that takes nobody's mail holds all of it back."""
+    with database.transaction() as session:
+        paused = digest_pause.current(session)
+    if paused is not None:
+        yield Finding(
+            "digests",
+            Verdict.WARNING,
+            f"an operator has paused all digests since {paused.since:%Y-%m-%d %H:%M} UTC: resume them at /admin",
+        )
     found = pause.current(database)
     if found is None:
         yield Finding("sending", Verdict.OK, "no pause")

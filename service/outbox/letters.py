@@ -1,8 +1,9 @@
 """Mails whose addressee is not, or no longer, a reader's address: what they need stands beside their delivery.
 
 A letter is written in the transaction that enqueues its delivery: no mail without its addressee. It is dropped after
-the delivery is settled: a goodbye's at the next housekeeping, with the delivery itself, so that nothing of a deleted
-reader stays; others after a week, since a bounce must still find the address it speaks of.
+the delivery is settled: a goodbye's or a test mail's at the next housekeeping, with the delivery itself, so that
+nothing of a deleted reader, or of one looked at, stays; others after a week, since a bounce must still find the address
+it speaks of.
 """
 
 from __future__ import annotations
@@ -19,16 +20,28 @@ from service.database import Database
 from service.database.tables import DeliveryKind, Letter
 from service.outbox import rows
 
-KINDS: Final = frozenset({DeliveryKind.ADDRESS_CONFIRM, DeliveryKind.ADDRESS_NOTICE, DeliveryKind.GOODBYE})
+KINDS: Final = frozenset(
+    {
+        DeliveryKind.ADDRESS_CONFIRM,
+        DeliveryKind.ADDRESS_NOTICE,
+        DeliveryKind.GOODBYE,
+        DeliveryKind.OPERATOR_LINK,
+        DeliveryKind.TEST,
+    }
+)
 """Deliveries that have a letter."""
+READERLESS: Final = frozenset({DeliveryKind.GOODBYE, DeliveryKind.OPERATOR_LINK, DeliveryKind.TEST})
+"""Of these, those that go out though no reader stands behind them."""
+NO_READER: Final = 0
+"""In ``delivery.reader_id`` where there never was one."""
 PATIENCE: Final = timedelta(days=1)
 """A letter that the relay will not take for so long is given up."""
 KEPT: Final = timedelta(days=7)
 
-_PRUNE_GOODBYES: Final = text("""
+_PRUNE_AT_ONCE: Final = text("""
     WITH settled AS (
         DELETE FROM letter USING delivery
-        WHERE delivery.id = letter.delivery_id AND delivery.kind = 'goodbye'
+        WHERE delivery.id = letter.delivery_id AND delivery.kind IN ('goodbye', 'test')
             AND delivery.state IN ('sent', 'failed', 'cancelled')
         RETURNING letter.delivery_id
     )
@@ -54,11 +67,18 @@ class LetterView:
 
 
 def enqueue(
-    session: Session, *, kind: DeliveryKind, reader_id: int, mail_domain: str, letter: LetterView, now: datetime
+    session: Session,
+    *,
+    kind: DeliveryKind,
+    reader_id: int,
+    mail_domain: str,
+    letter: LetterView,
+    now: datetime,
+    patience: timedelta = PATIENCE,
 ) -> int:
     """Put a letter and its delivery in, as part of the caller's transaction."""
     delivery_id = rows.enqueue(
-        session, kind=kind, reader_id=reader_id, mail_domain=mail_domain, due_at=now, deadline=now + PATIENCE
+        session, kind=kind, reader_id=reader_id, mail_domain=mail_domain, due_at=now, deadline=now + patience
     )
     session.add(
         Letter(
@@ -87,6 +107,6 @@ def prune(database: Database, *, now: datetime | None = None) -> None:
     """Drop what is settled. Any number may run at once."""
     moment = now or datetime.now(UTC)
     with database.connection() as connection:
-        connection.execute(_PRUNE_GOODBYES)
+        connection.execute(_PRUNE_AT_ONCE)
     with database.connection() as connection:
         connection.execute(_PRUNE_OTHERS, {"since": moment - KEPT})

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, select, text, update
+from sqlalchemy import TextClause, func, select, text, update
 from sqlalchemy.orm import Session
 
 from service.database import Database
@@ -18,17 +18,19 @@ from service.database.tables import Delivery, DeliveryKind, DeliveryState
 from service.outbox.claims import Claim, Outcome
 from service.outbox.states import WAITING
 
-PRIORITY: Final = {kind: 5 if kind is DeliveryKind.DIGEST else 0 for kind in DeliveryKind}
+PRIORITY: Final = {kind: 5 if kind in (DeliveryKind.DIGEST, DeliveryKind.RESEND) else 0 for kind in DeliveryKind}
 """Smaller goes first: transactional mail overtakes digests."""
 _ALPHABET: Final = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", np.uint8)
 _LETTERS_OF_CHANCE: Final = 32
 
 # Reads ix_delivery_due from its beginning; SKIP LOCKED passes over what another sender is claiming at this moment.
+# While the operators' pause stands, digests (priority 5) are passed over by the index, not row by row.
 CLAIM = text("""
     UPDATE delivery SET state = 'sending', lease_owner = :owner, lease_until = :until, attempts = attempts + 1
     WHERE id IN (
         SELECT id FROM delivery
         WHERE state IN ('queued', 'deferred') AND due_at <= :now AND (deadline IS NULL OR deadline > :now)
+            AND priority <= (SELECT CASE WHEN EXISTS (SELECT FROM digest_pause) THEN 4 ELSE 9 END)
         ORDER BY priority, due_at, id
         LIMIT :limit
         FOR UPDATE SKIP LOCKED
@@ -43,12 +45,14 @@ DUE = text("""
     SELECT count(*) FROM (
         SELECT FROM delivery
         WHERE state IN ('queued', 'deferred') AND due_at <= :now AND (deadline IS NULL OR deadline > :now)
+            AND priority <= (SELECT CASE WHEN EXISTS (SELECT FROM digest_pause) THEN 4 ELSE 9 END)
         LIMIT :limit
     ) AS found
 """)
 
 # By primary key. A row counts only while it is ours, but what the relay accepted is sent, whoever holds the row.
-# A released row (queued) gives its attempt back. What is given up undelivered is carried over in the same statement.
+# A released row (queued) gives its attempt back. What is given up undelivered is carried over in the same statement;
+# what was only sent again is not.
 SETTLE = text("""
     WITH settled AS (UPDATE delivery SET
         state = outcome.state, reply = outcome.reply, lease_owner = NULL, lease_until = NULL,
@@ -62,7 +66,9 @@ SETTLE = text("""
     WHERE delivery.id = outcome.id AND (
         (delivery.state = 'sending' AND delivery.lease_owner = :owner)
         OR (outcome.state = 'sent' AND delivery.state <> 'sent')
-    ) RETURNING delivery.digest_id, outcome.carried AND delivery.unanswered = 0 AS carried), carried AS (
+    ) RETURNING delivery.digest_id,
+        outcome.carried AND delivery.unanswered = 0 AND delivery.kind = 'digest' AS carried
+    ), carried AS (
         INSERT INTO carried_over (digest_id, reader_id)
         SELECT digest.id, digest.reader_id FROM settled JOIN digest ON digest.id = settled.digest_id
         WHERE settled.carried
@@ -107,11 +113,11 @@ END_LATE = text("""
         UPDATE delivery SET state = 'failed', settled_at = :now,
             reply = 'given up at its deadline' || coalesce('; last answer: ' || reply, '')
         WHERE state IN ('queued', 'deferred') AND deadline <= :now
-        RETURNING digest_id, unanswered
+        RETURNING digest_id, unanswered, kind
     ), carried AS (
         INSERT INTO carried_over (digest_id, reader_id)
         SELECT digest.id, digest.reader_id FROM late JOIN digest ON digest.id = late.digest_id
-        WHERE late.unanswered = 0
+        WHERE late.unanswered = 0 AND late.kind = 'digest'
         ON CONFLICT DO NOTHING
     )
     SELECT count(*) FROM late
@@ -133,6 +139,23 @@ DROP_UNCERTAIN = text("""
     UPDATE delivery SET state = 'failed', reply = 'not repeated, the relay may have it' || coalesce('; ' || reply, '')
     WHERE state = 'uncertain'
 """)
+
+# By an operator's hand, with the site's rights; each reads the partial index of its rows. The lease of a row that is
+# released stays written there, which nobody reads in a queued row.
+RELEASE = text("""
+    UPDATE delivery SET state = 'queued', reply = 'released by an operator'
+    WHERE state = 'sending' AND lease_until < :now
+""")
+RETRY_NOW = text("""
+    UPDATE delivery SET due_at = :now WHERE id IN (
+        SELECT id FROM delivery WHERE state = 'deferred' AND due_at > :now LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+""")
+CALL_SENT = text("""
+    UPDATE delivery SET state = 'sent', settled_at = :now, reply = 'called sent by an operator; ' || coalesce(reply, '')
+    WHERE state = 'uncertain'
+""")
+REPEAT_NOW = text("UPDATE delivery SET state = 'queued', settled_at = NULL, due_at = :now WHERE state = 'uncertain'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,16 +296,40 @@ def due(database: Database, *, limit: int, now: datetime | None = None) -> int:
         return int(connection.scalar(DUE, {"now": now or datetime.now(UTC), "limit": limit}) or 0)
 
 
+def release(session: Session, *, now: datetime | None = None) -> int:
+    """Give back what lost senders held, in the caller's transaction, as :func:`sweep` does; how many rows."""
+    return _changed(session, RELEASE, {"now": now or datetime.now(UTC)})
+
+
+def retry_now(session: Session, *, limit: int, now: datetime | None = None) -> int:
+    """Make up to ``limit`` deferred rows due at once, in the caller's transaction; how many. Attempts stay counted."""
+    return _changed(session, RETRY_NOW, {"now": now or datetime.now(UTC), "limit": limit})
+
+
+def decide_uncertain(session: Session, *, sent: bool, now: datetime | None = None) -> int:
+    """Call all uncertain rows sent, or repeat them under their Message-IDs, in the caller's transaction; how many."""
+    return _changed(session, CALL_SENT if sent else REPEAT_NOW, {"now": now or datetime.now(UTC)})
+
+
+def _changed(session: Session, statement: TextClause, values: Mapping[str, object]) -> int:
+    return session.execute(statement, values).rowcount  # type: ignore[attr-defined,no-any-return]  # an UPDATE's
+
+
 def sweep(
-    database: Database, *, now: datetime | None = None, uncertain: Literal["repeat", "drop"] = "repeat"
+    database: Database, *, now: datetime | None = None, uncertain: Literal["repeat", "drop", "ask"] = "repeat"
 ) -> SweepReport:
-    """Find what dead senders and lost rings left behind. Each step stands alone; any number may run at once."""
+    """Find what dead senders and lost rings left behind. Each step stands alone; any number may run at once.
+
+    ``uncertain``: "ask" leaves those rows to an operator (:func:`decide_uncertain`).
+    """
     values = {"now": now or datetime.now(UTC)}
     with database.connection() as connection:
         released = connection.execute(END_LEASES, values).rowcount
-    with database.connection() as connection:
-        statement = REPEAT_UNCERTAIN if uncertain == "repeat" else DROP_UNCERTAIN
-        decided = connection.execute(statement, values | {"most": UNANSWERED_LIMIT}).rowcount
+    decided = 0
+    if uncertain != "ask":
+        with database.connection() as connection:
+            statement = REPEAT_UNCERTAIN if uncertain == "repeat" else DROP_UNCERTAIN
+            decided = connection.execute(statement, values | {"most": UNANSWERED_LIMIT}).rowcount
     with database.connection() as connection:
         late = int(connection.scalar(END_LATE, values) or 0)
     return SweepReport(released=released, late=late, uncertain=decided)

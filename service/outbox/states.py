@@ -9,7 +9,7 @@
       └─────── deferred            any waiting state ──► cancelled | failed (deadline)
 
 ``sent``, ``failed`` and ``cancelled`` are ends. SENT may be recorded even when the lease was lost meanwhile: what the
-relay accepted is sent, whatever else was believed.
+relay accepted is sent, whatever else was believed; so may an operator who asked the relay about an uncertain one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TRANSITIONS: Final = MappingProxyType(
             {State.SENT, State.DEFERRED, State.FAILED, State.CANCELLED, State.UNCERTAIN, State.QUEUED}
         ),
         State.DEFERRED: frozenset({State.SENDING, State.CANCELLED, State.FAILED}),
-        State.UNCERTAIN: frozenset({State.QUEUED, State.FAILED, State.CANCELLED}),
+        State.UNCERTAIN: frozenset({State.QUEUED, State.FAILED, State.CANCELLED, State.SENT}),
         State.SENT: frozenset[State](),
         State.FAILED: frozenset[State](),
         State.CANCELLED: frozenset[State](),

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from service.database.tables import Coverage, CoverageState
+from service.database.tables import AskedAgain, Coverage, CoverageState
 from service.papers.record import DayRead
 from service.translation import gettext as _
 from service.translation import ngettext, number
@@ -188,7 +188,8 @@ def since(session: Session, source: str, look_back_days: int, *, now: datetime |
     """The day from which to read a source: the oldest within the look-back that is not complete, else today.
 
     Once a day the complete ones are read again too: sources add to past days, and upvotes grow. A house that stood
-    still for longer reads from the last day it knows, up to thirty days back.
+    still for longer reads from the last day it knows, and one that was asked to (:func:`ask_again`) from that day, up
+    to thirty days back.
     """
     today = (now or datetime.now(UTC)).date()
     furthest = today - LONGEST_LOOK_BACK
@@ -198,6 +199,10 @@ def since(session: Session, source: str, look_back_days: int, *, now: datetime |
         day = max(min(day, max(known)), furthest)
     while day < today and day in known and known[day].read_to_end_on(today):
         day += timedelta(days=1)
+    wished = select(func.min(AskedAgain.day)).where(AskedAgain.source == source, AskedAgain.day >= furthest)
+    again = session.scalar(wished)
+    if again is not None:
+        day = min(day, again)
     return day
 
 
@@ -240,7 +245,9 @@ def conclude(
             for day in untold
         )
         note(session, broken)
-    elif told_of:
+        return
+    session.execute(delete(AskedAgain).where(AskedAgain.source == source, AskedAgain.day.between(*asked)))
+    if told_of:
         pending = [{"source": source, "day": day, "state": CoverageState.PENDING, "origin": origin} for day in untold]
         if pending:
             session.execute(upsert(Coverage).on_conflict_do_nothing(), pending)
@@ -252,6 +259,22 @@ def conclude(
                 Coverage.state.in_([CoverageState.FAILED, CoverageState.PENDING]),
             )
         )
+
+
+def ask_again(session: Session, source: str, day: date) -> bool:
+    """Have a day read once more, with those after it, by the next reading that comes to its end; whether it is known.
+
+    Days older than the longest look-back are out of reach. Asking twice is asking once.
+    """
+    if session.get(Coverage, (source, day)) is None:
+        return False
+    session.execute(upsert(AskedAgain).values(source=source, day=day).on_conflict_do_nothing())
+    return True
+
+
+def asked_again(session: Session) -> frozenset[tuple[str, date]]:
+    """The days, by source, that wait for that reading."""
+    return frozenset((source, day) for source, day in session.execute(select(AskedAgain.source, AskedAgain.day)))
 
 
 def of_day(session: Session, day: date) -> list[SourceDay]:

@@ -263,7 +263,7 @@ def update(
     _prefer(reader, settings, preferences)
     if until is not None and reader.state == ReaderState.ACTIVE:
         reader.paused_until = until
-        kinds = (DeliveryKind.DIGEST, DeliveryKind.PAUSE_ENDED)
+        kinds = (DeliveryKind.DIGEST, DeliveryKind.RESEND, DeliveryKind.PAUSE_ENDED)
         rows.cancel_for_reader(session, reader_id, "the reader has paused", kinds=kinds, now=moment)
     elif reader.paused_until is not None:
         end_pause(session, settings, reader, moment)

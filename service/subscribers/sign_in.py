@@ -66,8 +66,8 @@ def use(session: Session, settings: Settings, token: str) -> int:
     the commit: it was not spent. Raises :class:`TokenError`; :class:`UsedUp` for one that worked before.
     """
     reader_id = Links(settings).read(Purpose.SIGN_IN, token)
-    spent = insert(UsedLink).values(token_hash=_hash(token)).on_conflict_do_nothing().returning(UsedLink.used_at)
-    if session.scalar(spent) is None:
+    taken = insert(UsedLink).values(token_hash=spent(token)).on_conflict_do_nothing().returning(UsedLink.used_at)
+    if session.scalar(taken) is None:
         raise UsedUp(_("this link has worked once and does not work again: ask for a new one"))
     return reader_id
 
@@ -106,5 +106,6 @@ def revoke(session: Session, reader_id: int) -> None:
     session.execute(update(Reader).where(Reader.id == reader_id).values(session_epoch=Reader.session_epoch + 1))
 
 
-def _hash(token: str) -> bytes:
+def spent(token: str) -> bytes:
+    """What is kept of a link that has worked."""
     return hashlib.sha256(token.encode()).digest()

@@ -31,6 +31,8 @@ class Purpose(StrEnum):
     """To confirm a new address: names the change."""
     LESS = "less"
     """To come back to fewer mails, on the page that says that one has left."""
+    OPERATOR = "operator"
+    """An operator's first factor, once (``operators.sign_in``): names the operator."""
 
 
 LIFETIME: Final[dict[Purpose, timedelta | None]] = {
@@ -44,6 +46,7 @@ LIFETIME: Final[dict[Purpose, timedelta | None]] = {
     Purpose.SIGN_IN: timedelta(hours=1),
     Purpose.ADDRESS: timedelta(days=1),
     Purpose.LESS: timedelta(hours=1),
+    Purpose.OPERATOR: timedelta(minutes=15),
 }
 
 
@@ -105,6 +108,10 @@ class Links:
 
     def address(self, change_id: int) -> str:
         return self._link(Purpose.ADDRESS, change_id)
+
+    def operator(self, operator_id: int) -> str:
+        """Works once."""
+        return f"{self._origin}/admin/enter/{self.token(Purpose.OPERATOR, operator_id)}"
 
     def token(self, purpose: Purpose, reader_id: int) -> str:
         """What ``dumps`` would give, with the key derived and laid into the MAC once: every mail carries several."""

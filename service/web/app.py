@@ -23,6 +23,7 @@ from service.translation import gettext as _
 from service.translation import later
 from service.web import (
     account,
+    admin,
     api,
     browsing,
     feedback,
@@ -80,7 +81,7 @@ def create_app(settings: Settings, database: Database, site: Site | None = None)
     # Looked through in this order: what browsers ask for at every keystroke stands first.
     rooms = (
         previewing, pages, browsing, people, subscribing, preferences, account, mine, feedback, postbox, hooks, feeds,
-        sitemap, keys, health, metrics,
+        sitemap, keys, health, metrics, admin,
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.routes(site))

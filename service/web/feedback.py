@@ -14,7 +14,7 @@ from fastapi import APIRouter, Form, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
 
-from service.digests import rest
+from service.digests import note, rest
 from service.digests.rest import Matched
 from service.matching import alike, language, marking
 from service.matching.expression import terms
@@ -138,6 +138,7 @@ def _digest(site: Site, digest_id: int) -> HTMLResponse:
 
     values = {
         "day": digest.slot,
+        "note": note.paragraphs(digest.note) if digest.note else (),
         "chosen": views(digest.chosen),
         "rest": views(digest.rest),
         "trending": [_matched(papers[each], None, said) for each in digest.trending_ids if each in papers],

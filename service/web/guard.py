@@ -31,7 +31,7 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
 )
 PRIVATE: Final = (
     "/confirm/", "/preferences/", "/unsubscribe/", "/less/", "/digest/", "/feedback/", "/sign-in/", "/address/",
-    "/account", "/token/", "/feeds/mine/", "/mailbox",
+    "/account", "/token/", "/feeds/mine/", "/mailbox", "/admin",
 )  # fmt: skip
 """Where an address is itself a secret."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -40,8 +40,8 @@ _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 class Guard:
     """ASGI middleware: security headers on every answer, a limit on bodies, and no posts from other sites.
 
-    A foreign post could do no more than a signed link it does not have: the one cookie, of who is signed in, is
-    SameSite=Lax and not sent with it. It is refused all the same. One-click unsubscribe (RFC 8058) is posted by mail
+    A foreign post could do no more than a signed link it does not have: the cookies, of who is signed in, are
+    SameSite and not sent with it. It is refused all the same. One-click unsubscribe (RFC 8058) is posted by mail
     providers and is the exception.
     """
 

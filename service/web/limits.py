@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 _FORM_HOURS: Final = 24
 """A form open for longer is sent once more, too."""
 _AWAY_SECONDS: Final = 10.0
+_DOOR: Final = RateLimitItemPerHour(60)
+"""Links and codes that one network may ask for at the operators' door."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,10 @@ class Limits:
     def api(self, address: str | None) -> Verdict:
         """Count one request to the HTTP API."""
         return self._hit(self._api, "api", network(address, whole_ipv4=True) or "unknown")
+
+    def operators_door(self, address: str | None) -> Verdict:
+        """Count one link or code asked for at the operators' door."""
+        return self._hit(_DOOR, "operators door", network(address) or "unknown")
 
     def stamp(self) -> str:
         """When a form was shown, signed: nothing to remember, and no script needed."""

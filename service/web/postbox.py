@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import HTMLResponse, JSONResponse, Response
@@ -11,10 +11,10 @@ from service.delivery.mailbox import Mailbox, MailNotFoundError
 from service.delivery.maildir import OpenedMail, StoredMail
 from service.web.site import Site
 
-# The mail's own styles may apply; nothing may load or run.
-_MAIL_POLICY = (
+MAIL_POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; sandbox allow-popups"
 )
+"""For a mail in a frame: its own styles may apply; nothing may load or run."""
 
 
 def routes(site: Site) -> APIRouter:
@@ -56,7 +56,7 @@ def routes(site: Site) -> APIRouter:
         mail = opened(key)
         if mail.html is None:
             raise HTTPException(404)
-        return HTMLResponse(mail.html, headers={"Content-Security-Policy": _MAIL_POLICY})
+        return HTMLResponse(mail.html, headers={"Content-Security-Policy": MAIL_POLICY})
 
     @router.get("/mailbox/{key}")
     def mail_page(key: str) -> HTMLResponse:

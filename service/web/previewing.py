@@ -22,6 +22,7 @@ from service.matching.language import QueryError
 from service.matching.marking import Piece
 from service.matching.preview import DayCount, NameCount, Wanted
 from service.subscribers import interests
+from service.subscribers.catalogue import Catalogue
 from service.translation import gettext as _
 from service.translation import ngettext, number, topical
 from service.web import examples as shown
@@ -122,8 +123,9 @@ def warm(site: Site) -> None:
 
 def view(site: Site, form: InterestForm) -> PreviewView:
     """The preview of what a form asks for. What is not understood is told, the rest is shown."""
-    wanted, errors = _wanted(site, form)
-    topics = len([slug for slug in form.topics if site.catalogue.find(slug)])
+    known = site.catalogue
+    wanted, errors = _wanted(known, form)
+    topics = len([slug for slug in form.topics if known.find(slug)])
     made = preview.preview(site.archive, wanted)
     examples = site.examples.of(
         [(example.paper_id, tuple(wanted[position] for position in example.by)) for example in made.examples]
@@ -161,10 +163,10 @@ def said(name: NameCount) -> str:
     return f"{said} {several}"
 
 
-def _wanted(site: Site, form: InterestForm) -> tuple[list[Wanted], list[str]]:
+def _wanted(known: Catalogue, form: InterestForm) -> tuple[list[Wanted], list[str]]:
     wanted, errors = [], []
     for slug in form.topics[: interests.MOST]:
-        topic = site.catalogue.find(slug)
+        topic = known.find(slug)
         if topic is None:
             errors.append(_("there is no topic “%(slug)s”", slug=slug[:64]))
         else:

@@ -14,6 +14,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 import service
 from service import translation
@@ -115,7 +116,18 @@ class Site:
 
     @property
     def catalogue(self) -> Catalogue:
-        return catalogue.load()
+        """The topics as they stand; the last ones known while the database is away."""
+        try:
+            with self.database.transaction() as session:
+                found = catalogue.current(session)
+        except (InterfaceError, OperationalError):
+            return self._last_catalogue[0]
+        self._last_catalogue[0] = found
+        return found
+
+    @cached_property
+    def _last_catalogue(self) -> list[Catalogue]:
+        return [catalogue.load()]
 
     @cached_property
     def _templates(self) -> Environment:

@@ -23,6 +23,7 @@ COOKIE: Final = "lang"
 _YEAR: Final = 365 * 24 * 3600
 _ENGLISH: Final = (
     "/api/",
+    "/admin",
     "/static/",
     "/feeds/",
     "/hooks/",
@@ -32,7 +33,7 @@ _ENGLISH: Final = (
     "/sitemap",
     "/robots.txt",
 )
-"""What programs read."""
+"""What programs read, and operators."""
 _ASKED: Final[ContextVar[tuple[str, str] | None]] = ContextVar("path and query", default=None)
 
 

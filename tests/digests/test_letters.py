@@ -22,8 +22,8 @@ from service.subscribers import address_change
 from service.subscribers.tokens import Links
 from tests import factories
 
-ABOUT = [kind for kind in DeliveryKind if kind is not DeliveryKind.DIGEST]
-COUNTS = {"interests": 1, "words": 0, "digests": 3, "deliveries": 12}
+ABOUT = [kind for kind in DeliveryKind if kind not in (DeliveryKind.DIGEST, DeliveryKind.RESEND, DeliveryKind.TEST)]
+COUNTS = {"interests": 1, "words": 0, "digests": 3, "deliveries": 12, "operator": 1}
 WAITS = {
     DeliveryKind.CONFIRM: {ReaderState.PENDING},
     DeliveryKind.WELCOME: {ReaderState.ACTIVE},
@@ -32,7 +32,7 @@ WAITS = {
     DeliveryKind.SIGN_IN: set(ReaderState),
     DeliveryKind.ADDRESS_NOTICE: set(ReaderState),
 }
-"""Who may get what, by the reader's state; a goodbye has no reader any more."""
+"""Who may get what, by the reader's state; a goodbye has no reader any more, an operator's link never had one."""
 
 
 def queued(database: Database, settings: Settings, kind: DeliveryKind, *, plain: bool = False) -> int:
@@ -48,7 +48,7 @@ def queued(database: Database, settings: Settings, kind: DeliveryKind, *, plain:
             letters.enqueue(
                 session,
                 kind=kind,
-                reader_id=reader,
+                reader_id=letters.NO_READER if kind is DeliveryKind.OPERATOR_LINK else reader,
                 mail_domain=settings.mail_domain,
                 letter=letter,
                 now=datetime.now(UTC),
@@ -120,8 +120,8 @@ def test_composing_and_the_last_look_agree_on_who_may_have_it(
         else:
             session.execute(update(Reader).values(state=state))
         (delivery,) = session.scalars(select(Delivery.id))
-    # A goodbye is written when its reader is gone; no other mail survives that.
-    allowed = kind is DeliveryKind.GOODBYE or (state is not None and state in WAITS[kind])
+    # A goodbye is written when its reader is gone; no other mail to a reader survives that.
+    allowed = kind in letters.READERLESS or (state is not None and state in WAITS[kind])
     assert isinstance(composed(database, settings), Composed) is allowed
     with database.transaction() as session:
         assert (recheck(session, settings, "sender", [delivery]).entitled == {delivery}) is allowed

@@ -16,15 +16,19 @@ from typing import Final, Literal
 import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from service.database import Database
 from service.digests import plan
 from service.digests.compose import Composer
 from service.papers import editions, ingest, samples
 from service.readiness import open_ready
 from service.settings import Settings
 from service.up.first_round import SAMPLE_QUERY, SAMPLE_READER, SAMPLE_TOPICS
+from service.web.admin.desk import COOKIE
 from service.web.app import create_app
 from tests import factories
 from tests.journeys.conftest import QUIET
+from tests.operators.conftest import enrolled, operator
+from tests.overview.rows import deliveries
 
 FOLDER: Final = Path(__file__).parents[2] / "docs" / "screenshots"
 PORT: Final = 8099
@@ -38,6 +42,8 @@ class Scene:
     origin: str
     digest: str
     """HTML of a mail."""
+    seat: str
+    """The cookie of an operator."""
 
 
 def _site(path: str) -> Callable[[Page, Scene], None]:
@@ -61,6 +67,11 @@ def _digest(page: Page, scene: Scene) -> None:
     page.set_content(scene.digest)
 
 
+def _desk(page: Page, scene: Scene) -> None:
+    page.context.add_cookies([{"name": COOKIE, "value": scene.seat, "url": f"{scene.origin}/admin"}])
+    page.goto(f"{scene.origin}/admin")
+
+
 @dataclass(frozen=True)
 class Shot:
     """One picture: how to come there, the window, and by day or by night."""
@@ -79,6 +90,7 @@ SHOTS: Final = (
     Shot("digest", _digest, 680, 860),
     Shot("digest-dark", _digest, 680, 860, "dark"),
     Shot("phone", _digest, 360, 720),
+    Shot("dashboard", _desk, 1100, 900),
 )
 
 
@@ -105,7 +117,7 @@ def main() -> None:
         chromium = playwright.chromium.launch(executable_path=program, args=QUIET)
         FOLDER.mkdir(parents=True, exist_ok=True)
         for shot in SHOTS:
-            _take(chromium, shot, Scene(settings.origin, mail.html))
+            _take(chromium, shot, Scene(settings.origin, mail.html, _seat(database, settings)))
         chromium.close()
         server.should_exit = True
         thread.join(20)
@@ -120,6 +132,14 @@ def _take(chromium: Browser, shot: Shot, scene: Scene) -> None:
         sys.exit(f"{shot.name}.png would be {len(taken):,} bytes, at most {MOST_BYTES:,} are wanted: a smaller window")
     (FOLDER / f"{shot.name}.png").write_bytes(taken)
     page.close()
+
+
+def _seat(database: Database, settings: Settings) -> str:
+    """The cookie of an invented operator, on a busy morning."""
+    now = datetime.now(UTC)
+    for state, count in (("sent", 8_412), ("failed", 3), ("queued", 1_585)):
+        deliveries(database, state, count, settled=None if state == "queued" else now, due=now)
+    return enrolled(database, settings, operator(database))[0]
 
 
 if __name__ == "__main__":

@@ -31,9 +31,10 @@ class Life(RuleBasedStateMachine):
         assert not allowed(self.path[-1], after)
 
     @invariant()
-    def sent_only_from_sending(self) -> None:
+    def sent_only_after_sending(self) -> None:
+        """Or by the word of an operator on what was sent and not answered."""
         if self.path[-1] is DeliveryState.SENT:
-            assert self.path[-2] is DeliveryState.SENDING
+            assert self.path[-2] in (DeliveryState.SENDING, DeliveryState.UNCERTAIN)
 
     @invariant()
     def never_two_ends(self) -> None:

@@ -17,15 +17,20 @@ from service.database import Database
 from service.database.tables import (
     AccessToken,
     AddressChange,
+    AuditEvent,
     ConsentEvent,
     Delivery,
     DeliveryKind,
     Digest,
     Feedback,
     Interest,
+    Operator,
+    OperatorRole,
+    OperatorSession,
     Reader,
 )
 from service.digests import plan
+from service.operators import accounts as operators
 from service.settings import Settings
 from service.subscribers import accounts, address_change, catalogue
 from service.subscribers.accounts import Signup
@@ -203,7 +208,9 @@ def test_a_scanner_that_follows_a_signed_link_changes_nothing(
     active = factories.reader(database, settings, "b@example.org", queries=["robots"])
     factories.edition(database, factories.record("Walking Robots"))
     plan.plan_due(database, settings, everyone=True)
-    tables = (Reader, Interest, ConsentEvent, Delivery, AccessToken, Feedback)
+    with database.transaction() as session:
+        operator = operators.add(session, "olga@example.org", OperatorRole.OWNER, by=None)
+    tables = (Reader, Interest, ConsentEvent, Delivery, AccessToken, Feedback, Operator, OperatorSession, AuditEvent)
 
     def everything() -> list[object]:
         with database.transaction() as session:
@@ -220,10 +227,13 @@ def test_a_scanner_that_follows_a_signed_link_changes_nothing(
         address_change.request(session, settings, active, "c@example.org")
         change = session.scalars(select(AddressChange.id)).one()
     before = everything()
-    ids = {Purpose.DIGEST: (digest,), Purpose.ADDRESS: (change,)}.get(purpose, (1, active))
+    ids = {Purpose.DIGEST: (digest,), Purpose.ADDRESS: (change,), Purpose.OPERATOR: (operator,)}.get(
+        purpose, (1, active)
+    )
+    place = "admin/enter" if purpose is Purpose.OPERATOR else purpose
     for named in ids:
         word = "/1/up" if purpose is Purpose.FEEDBACK else ""
-        path = f"/{purpose}/{Links(settings).token(purpose, named)}{word}"
+        path = f"/{place}/{Links(settings).token(purpose, named)}{word}"
         answer = browser.request(method, path)
         # Less is offered by a form alone: its address is only posted to.
         if method == "GET" and purpose is not Purpose.LESS:

@@ -11,12 +11,16 @@ from service.database.tables.delivery import (
     DeliveryKind,
     DeliveryState,
     Digest,
+    DigestPause,
+    EditorNote,
     Letter,
     SendingPause,
 )
 from service.database.tables.fetching import FetchedBody, FetchHost
-from service.database.tables.matching import Match, Query, Topic
+from service.database.tables.matching import Match, Query, Topic, TopicEdit
+from service.database.tables.operators import AuditEvent, Operator, OperatorRole, OperatorSession
 from service.database.tables.papers import (
+    AskedAgain,
     Coverage,
     CoverageState,
     Edition,
@@ -47,23 +51,28 @@ from service.database.tables.subscribers import (
     UsedLink,
     Weight,
 )
-from service.database.tables.work import TaskRun
+from service.database.tables.work import DayFigures, TaskRun
 
 __all__ = [
     "Abstracts",
     "AccessToken",
     "AddressChange",
+    "AskedAgain",
+    "AuditEvent",
     "Base",
     "Cadence",
     "CarriedOver",
     "ConsentEvent",
     "Coverage",
     "CoverageState",
+    "DayFigures",
     "Delivery",
     "DeliveryKind",
     "DeliveryState",
     "Digest",
+    "DigestPause",
     "Edition",
+    "EditorNote",
     "FeedKey",
     "Feedback",
     "FetchHost",
@@ -75,6 +84,9 @@ __all__ = [
     "Letter",
     "Mark",
     "Match",
+    "Operator",
+    "OperatorRole",
+    "OperatorSession",
     "Paper",
     "PaperAlias",
     "PaperIdentifier",
@@ -92,6 +104,7 @@ __all__ = [
     "SuppressionReason",
     "TaskRun",
     "Topic",
+    "TopicEdit",
     "UsedLink",
     "Weight",
 ]

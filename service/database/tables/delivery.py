@@ -6,7 +6,7 @@ one transaction, and deleting a reader deletes both.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -38,6 +38,12 @@ class DeliveryKind(StrEnum):
     GOODBYE = "goodbye"
     """To one who was deleted."""
     PAUSE_ENDED = "pause-ended"
+    OPERATOR_LINK = "operator-link"
+    """To an operator who wants to sign in."""
+    RESEND = "resend"
+    """A digest once more, because an operator said so (digests/resend.py)."""
+    TEST = "test"
+    """To an operator: what somebody's digest looks like (digests/trial.py)."""
 
 
 class Digest(Base):
@@ -61,9 +67,14 @@ class Digest(Base):
     """A few papers everybody talks about, best first, which neither this digest nor an earlier one brought to the
     reader: shown apart, below, under a heading of their own; never counted in ``matched``, and without reasons. Empty
     for readers who do not want them (``reader.trending``) and where nothing is talked about."""
+    note_id: Mapped[int] = mapped_column(server_default="0")
+    """The editor's note on top, chosen when the digest was planned, so that every try carries the same; 0: none."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
-    __table_args__ = (Index("uq_digest_reader_id_slot", "reader_id", "slot", unique=True),)
+    __table_args__ = (
+        Index("uq_digest_reader_id_slot", "reader_id", "slot", unique=True),
+        Index("ix_digest_note_id", "note_id", postgresql_where=text("note_id > 0")),
+    )
 
 
 class Delivery(Base):
@@ -99,9 +110,29 @@ class Delivery(Base):
         one_of("kind", DeliveryKind),
         Index("ix_delivery_due", "priority", "due_at", "id", postgresql_where=text("state IN ('queued', 'deferred')")),
         Index("ix_delivery_leased", "lease_until", postgresql_where=text("state = 'sending'")),
-        Index("uq_delivery_digest_id", "digest_id", unique=True, postgresql_where=text("digest_id IS NOT NULL")),
+        Index("uq_delivery_digest_id", "digest_id", unique=True, postgresql_where=text("kind = 'digest'")),
         Index("ix_delivery_reader_id", "reader_id"),
+        Index("ix_delivery_uncertain", "id", postgresql_where=text("state = 'uncertain'")),
         Index("ix_delivery_settled", "settled_at", "state", "kind", postgresql_where=text("settled_at IS NOT NULL")),
+    )
+
+
+class EditorNote(Base):
+    """A few words of the editor's on top of digests. Its words never change: another text is another note."""
+
+    __tablename__ = "editor_note"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    words: Mapped[str]
+    first_day: Mapped[date | None]
+    last_day: Mapped[date | None]
+    """Days of the reader's own calendar, both included. Null: with each reader's next digest, once."""
+    saved_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    withdrawn_at: Mapped[datetime | None]
+    """Digests planned before carry it all the same."""
+
+    __table_args__ = (
+        CheckConstraint("(first_day IS NULL) = (last_day IS NULL) AND first_day <= last_day", name="days"),
     )
 
 
@@ -127,6 +158,18 @@ class SendingPause(Base):
     """When the relay is tried next."""
     tries: Mapped[int]
     """In vain, one after the other."""
+
+    __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
+
+
+class DigestPause(Base):
+    """At most one row: an operator has stopped all digests; other mail goes out (outbox/digest_pause.py)."""
+
+    __tablename__ = "digest_pause"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    since: Mapped[datetime]
+    operator_id: Mapped[int]
 
     __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
 

@@ -23,7 +23,7 @@ class Query(Base):
 
 
 class Topic(Base):
-    """A named query of the catalogue. The TOML file is the truth; this table follows it at every start."""
+    """A named query of the catalogue: the file's word with the operators' on top, followed at every start and edit."""
 
     __tablename__ = "topic"
 
@@ -35,6 +35,23 @@ class Topic(Base):
     query_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("query.id"), index=True)
     retired: Mapped[bool] = mapped_column(server_default="false")
     """No longer in the catalogue: nobody new can choose it, its followers keep it."""
+
+
+class TopicEdit(Base):
+    """What an operator says a topic is, whatever this or a later version's file says (subscribers/topic_edits.py)."""
+
+    __tablename__ = "topic_edit"
+
+    slug: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    description: Mapped[str]
+    group_name: Mapped[str]
+    query: Mapped[str]
+    """As typed."""
+    retired: Mapped[bool] = mapped_column(server_default="false")
+    over: Mapped[bytes | None]
+    """Hash of what the file said of the topic at that time; null where it said nothing."""
+    edited_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class Match(Base):

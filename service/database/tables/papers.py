@@ -241,3 +241,12 @@ class Coverage(Base):
     """The last reading to the day's end."""
 
     __table_args__ = (one_of("state", CoverageState), Index("ix_coverage_day", "day"))
+
+
+class AskedAgain(Base):
+    """A day of a source that an operator wants read once more, complete or not, until that is done."""
+
+    __tablename__ = "asked_again"
+
+    source: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)

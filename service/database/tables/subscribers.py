@@ -88,6 +88,7 @@ class Reader(Base):
         CheckConstraint("paper_limit BETWEEN 1 AND 50", name="paper_limit"),
         CheckConstraint("state <> 'active' OR next_digest_at IS NOT NULL", name="active_has_slot"),
         Index("ix_reader_due", "next_digest_at", postgresql_where=text("state = 'active'")),
+        Index("ix_reader_beginning", "address_key", postgresql_ops={"address_key": "text_pattern_ops"}),
         Index("ix_reader_waiting", "state", postgresql_where=text("state <> 'active'")),
         Index("ix_reader_paused", "paused_until", postgresql_where=text("paused_until IS NOT NULL")),
     )
@@ -199,6 +200,7 @@ class ConsentEvent(Base):
     at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     __table_args__ = (
+        Index("ix_consent_event_at", "at", "kind"),
         Index(
             "ix_consent_event_traced",
             "at",

@@ -1,8 +1,8 @@
-"""What the workers did, and how long it took them."""
+"""What the workers did and how long it took them, and what came of it day by day."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
 from sqlalchemy import BigInteger, Identity, Index
 from sqlalchemy.dialects.postgresql import REAL
@@ -24,3 +24,25 @@ class TaskRun(Base):
     """The class of the exception that ended it; null where it came to its end."""
 
     __table_args__ = (Index("ix_task_run_task", "task", "finished_at"),)
+
+
+class DayFigures(Base):
+    """What one day (UTC) came to, written once it is over: it outlives the rows it was counted from."""
+
+    __tablename__ = "day_figures"
+
+    day: Mapped[date] = mapped_column(primary_key=True)
+    papers: Mapped[int]
+    """In the editions cut that day."""
+    sent: Mapped[int]
+    """Digests; as the next."""
+    failed: Mapped[int]
+    bounced: Mapped[int]
+    """Hard and soft."""
+    complaints: Mapped[int]
+    joined: Mapped[int]
+    """Confirmed, entered by the operator, or come back."""
+    left: Mapped[int]
+    """Unsubscribed."""
+    active: Mapped[int | None]
+    """Readers when the day was counted; null where that was not the day after."""

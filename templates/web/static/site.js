@@ -19,13 +19,14 @@
   if (here && window.fetch) {
     var waiting = 0, asked = 0;
     var show = function () {
-      // Only what is looked for leaves the form; never the address.
+      // Only what is looked for leaves the form; never the address. The dashboard's forms name their own place to ask.
+      var place = form.dataset.preview || "/preview";
       var wanted = new URLSearchParams(), turn = ++asked;
       new FormData(form).forEach(function (value, name) {
-        if (name === "query") name = "queries";
-        if (name === "topic" || name === "queries" || name === "muted") wanted.append(name, value);
+        if (name === "query" && place === "/preview") name = "queries";
+        if (["topic", "queries", "muted", "query"].indexOf(name) >= 0 || (name === "csrf" && place !== "/preview")) wanted.append(name, value);
       });
-      fetch("/preview", { method: "POST", body: wanted }).then(function (answer) {
+      fetch(place, { method: "POST", body: wanted }).then(function (answer) {
         return answer.ok ? answer.text() : Promise.reject();
       }).then(function (text) {
         if (turn !== asked) return;

@@ -1,0 +1,77 @@
+"""The operators' word by command: topics, notes, one reader's story."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import select
+from typer.testing import CliRunner
+
+from service import logs
+from service.cli import door
+from service.cli.app import app
+from service.cli.door import USER_ERRORS
+from service.database import Database
+from service.database.tables import AuditEvent
+from service.settings import Settings
+from tests import factories
+
+Say = Callable[..., str]
+
+
+@pytest.fixture
+def say(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Say:
+    """A command on the test's database, in this process: what it prints."""
+    monkeypatch.setattr(door, "load", lambda: settings)
+    # The tests that follow in this process keep their log.
+    monkeypatch.setattr(logs, "configure", lambda *_, **__: None)
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(app, list(arguments))
+        if result.exception is not None:
+            assert isinstance(result.exception, USER_ERRORS), result.output
+            return f"paperround: {result.exception}"
+        return result.output
+
+    return run
+
+
+def test_topics_notes_and_a_readers_story_by_command(say: Say, database: Database, settings: Settings) -> None:
+    factories.reader(database, settings, "ada@example.org", topics=["surveys"])
+    assert "followers: 1" in say("topics", "edit", "surveys", "--query", "title:survey")
+    said = ("--name", "Moss", "--description", "All moss", "--group", "Plants")
+    assert "Added moss" in say("topics", "add", "moss", *said, "--query", "moss")
+    assert "(at character" in say("topics", "add", "lichen", *said, "--query", "lichen AND (")
+    known = {each["slug"]: each["query"] for each in json.loads(say("topics", "--json"))}
+    assert (known["surveys"], known["moss"], "lichen" in known) == ("title:survey", "moss", False)
+    say("topics", "retire", "moss")
+    assert "OR" in say("topics", "as-shipped", "surveys")
+    assert "moss" not in say("topics")
+
+    assert "everybody's next digest" in say("note", "save", "Read https://example.org/a.")
+    assert "begin with https://" in say("note", "save", "Read http://example.org/a.")
+    assert "needs both" in say("note", "save", "Hello", "--first", "2030-01-01")
+    assert "in force" in say("note", "list")
+    assert "carry it: 0" in say("note", "withdraw", "1")
+    assert json.loads(say("note", "list", "--json"))[0]["withdrawn_at"] is not None
+
+    with database.transaction() as session:
+        acts = session.execute(
+            select(AuditEvent.act, AuditEvent.subject, AuditEvent.operator_id).order_by(AuditEvent.id)
+        )
+        assert [tuple(row) for row in acts] == [
+            ("topic edited", "topic surveys", None),
+            ("topic added", "topic moss", None),
+            ("topic retired", "topic moss", None),
+            ("topic as shipped", "topic surveys", None),
+            ("note saved", "note 1", None),
+            ("note withdrawn", "note 1", None),
+        ]
+
+    shown = say("readers", "show", "ada@example.org")
+    assert "follows" in shown
+    assert "entered" in shown
+    assert json.loads(say("readers", "show", "ada@example.org", "--json"))["consent"][0]["kind"] == "entered"
