@@ -68,10 +68,10 @@ def prune() -> None:
     ingest.prune(database())
     task_runs.prune(database())
     letters.prune(database())
-    days.close(database())
     with database().transaction() as session:
         sign_in.prune(session)
         address_change.prune(session)
+    days.close(database())
     with database().transaction() as session:
         overdue = coverage.overdue(session, settings.look_back_days)
     for late in overdue:
