@@ -223,7 +223,8 @@ def test_a_scanner_that_follows_a_signed_link_changes_nothing(
     ids = {Purpose.DIGEST: (digest,), Purpose.ADDRESS: (change,)}.get(purpose, (1, active))
     for named in ids:
         word = "/1/up" if purpose is Purpose.FEEDBACK else ""
-        path = f"/{purpose}/{Links(settings).token(purpose, named)}{word}"
+        place = "admin/enter" if purpose is Purpose.OPERATOR else purpose
+        path = f"/{place}/{Links(settings).token(purpose, named)}{word}"
         answer = browser.request(method, path)
         # Less is offered by a form alone: its address is only posted to.
         if method == "GET" and purpose is not Purpose.LESS:
