@@ -161,7 +161,7 @@ def loaded(port: int, paths: list[str]) -> dict[str, Any]:
     """The load from a process of its own."""
     process = subprocess.run(
         [sys.executable, "-m", "benchmarks.web", "--load", str(port)], input=json.dumps(paths), text=True,
-        capture_output=True, check=True,
+        stdout=subprocess.PIPE, check=True,
     )  # fmt: skip
     return dict(json.loads(process.stdout))
 

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader
 from sqlalchemy import create_engine, make_url, select
 from sqlalchemy.orm import Session
 
+from service import translation
 from service.database.tables import Paper
 from service.papers.archive import view
 from service.web.site import FOLDER, asset
@@ -19,8 +20,12 @@ from service.web.site import FOLDER, asset
 def app() -> FastAPI:
     """Run by uvicorn; the database's URL stands in PEER_DATABASE."""
     engine = create_engine(make_url(os.environ["PEER_DATABASE"]).set(drivername="postgresql+psycopg"), pool_size=40)
-    environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.globals |= {"asset": asset, "page_address": lambda: None, "form_stamp": str}
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )  # fmt: skip
+    translation.install(environment)
+    environment.globals |= {"asset": asset, "page_address": lambda: None, "form_stamp": str, "languages_offered": list}
     made = FastAPI()
 
     @made.get("/day/{day}", response_class=HTMLResponse)

@@ -31,8 +31,8 @@ FOLDER: Final = Path(service.__file__).parent.parent / "translations"
 """One folder a language, named as Babel names locales; in each ``LC_MESSAGES/paperround.po``."""
 DOMAIN: Final = "paperround"
 
-Style = Literal["full", "medium", "short", "weekday", "long"]
-"""Of a day: with its weekday, as a date, without its year, its weekday alone in short or whole."""
+Style = Literal["full", "medium", "short", "weekday", "long", "month"]
+"""Of a day: with its weekday, as a date, without its year, its weekday alone in short or whole, its month and year."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +185,9 @@ _ENGLISH_DAYS: Final[dict[Style, str]] = {
     "short": "d MMM",
     "weekday": "EEE",
     "long": "EEEE",
+    "month": "MMMM y",
 }
-_SKELETONS: Final[dict[Style, str]] = {"medium": "yMMMd", "short": "MMMd"}
+_SKELETONS: Final[dict[Style, str]] = {"medium": "yMMMd", "short": "MMMd", "month": "yMMMM"}
 
 
 def day(moment: date, style: Style = "full") -> str:

@@ -41,7 +41,7 @@ GRANT SELECT, INSERT ON audit_event TO paperround_web, paperround_worker;
 
 GRANT SELECT ON coverage, day_figures, digest, ingest, match, paper, paper_alias, paper_identifier, paper_stamp, paper_version, sighting, task_run,
     topic TO paperround_web;
-GRANT SELECT, INSERT, UPDATE, DELETE ON access_token, feed_key, feedback, interest TO paperround_web;
+GRANT SELECT, INSERT, UPDATE, DELETE ON access_token, feed_key, feedback, interest, mark TO paperround_web;
 GRANT SELECT, INSERT ON query TO paperround_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, letter, operator_session, reader, used_link TO paperround_web;
 -- It lets operators in and changes their roles, but cannot make one.
@@ -59,7 +59,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON suppression TO paperround_web;
 -- ---- the workers -------------------------------------------------------------------------------------------------------
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, asked_again, carried_over, coverage, day_figures, delivery, digest, digest_pause, feedback, fetch_host, fetched_body,
-    ingest, ingest_problem, interest, letter, match, operator, operator_session, paper, paper_alias, paper_identifier, paper_stamp, paper_version, query, reader, reader_import,
+    ingest, ingest_problem, interest, letter, mark, match, operator, operator_session, paper, paper_alias, paper_identifier, paper_stamp, paper_version, query, reader, reader_import,
     sending_pause, sighting, suppression, task_run, topic, used_link TO paperround_worker;
 -- Numbers are drawn ahead where rows are copied in by the thousand.
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO paperround_worker;

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Final
 
 import numpy as np
@@ -68,7 +68,7 @@ class Hits:
         return cls(np.empty(0, np.int64), np.empty(0, np.float32))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Listed:
     """What a query found since a day: parallel arrays, the last listed first, the best of a day first."""
 
@@ -88,23 +88,43 @@ class Listed:
     def __len__(self) -> int:
         return len(self.ages)
 
+    @cached_property
+    def _by_age(self) -> NDArray[np.int64]:
+        return np.sort(self.ages)
+
+    def holds(self, ages: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each of a few papers is among them. Sorted once: what is kept is asked by every preview."""
+        if not len(self):
+            return np.zeros(len(ages), np.bool_)
+        at = np.searchsorted(self._by_age, ages)
+        there: NDArray[np.bool_] = self._by_age[np.minimum(at, len(self) - 1)] == ages
+        return there
+
     @classmethod
-    def of(cls, ages: NDArray[np.int64], scores: NDArray[np.float32]) -> Listed:
-        """The papers of these ages, in whatever order, put in theirs."""
+    def of(cls, ages: NDArray[np.int64], scores: NDArray[np.float32], first: int | None = None) -> Listed:
+        """The papers of these ages, in whatever order, put in theirs; only the ``first`` ones if named."""
+        if first is not None and len(ages) > first:
+            # Only days that can be among the first are put in order.
+            last_day = np.partition(ages, len(ages) - first)[len(ages) - first] >> _ID_BITS << _ID_BITS
+            ahead = np.flatnonzero(ages >= last_day)
+            ahead = ahead[np.lexsort((ages[ahead], -scores[ahead], -(ages[ahead] >> _ID_BITS)))]
+            order = np.concatenate([ahead, np.flatnonzero(ages < last_day)])
+            return cls(ages[order], scores[order])
         order = np.lexsort((ages, -scores, -(ages >> _ID_BITS)))
         return cls(ages[order], scores[order])
 
     @classmethod
-    def any_of(cls, parts: Sequence[Listed], without: Sequence[Listed] = ()) -> Listed:
-        """What several queries found, each paper once with its scores added, as a query of all of them by OR would."""
+    def any_of(cls, parts: Sequence[Listed], without: Sequence[Listed] = (), first: int | None = None) -> Listed:
+        """What several queries found, each paper once with its scores added, as a query of all of them by OR would; in
+        order, or only the ``first`` ones of it if named."""
         if len(parts) == 1 and not without:
             return parts[0]
         ages, at = np.unique(np.concatenate([part.ages for part in parts]), return_inverse=True)
         scores = np.bincount(at, np.concatenate([part.scores for part in parts]), len(ages)).astype(np.float32)
         for part in without:
-            left = ~np.isin(ages, part.ages)
+            left = ~part.holds(ages)
             ages, scores = ages[left], scores[left]
-        return cls.of(ages, scores)
+        return cls.of(ages, scores, first)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -23,13 +24,18 @@ COMMON_NAME: Final = 4
 """Papers of the last thirty days under one full name: hardly anybody writes so many, so it is likely several people."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Wanted:
-    """An interest to be tried."""
+    """An interest to be tried. Compared by identity: whoever keeps these keeps what was made by them."""
 
     label: str
     expression: Expression
     muted: bool = False
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The full names that are followed."""
+        return () if self.muted else authors(self.expression)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +78,20 @@ class Preview:
 def preview(archive: Archive, wanted: Sequence[Wanted], *, days: int = DAYS, shown: int = SHOWN) -> Preview:
     """The papers of the last ``days`` days that any of the followed interests matches and no muted one does."""
     recent = archive.recent(days)
-    followed = [each.expression for each in wanted if not each.muted]
-    if recent is None or not followed:
+    if recent is None or all(each.muted for each in wanted):
         return Preview((), 0, (), ())
     found = [recent.search(each.expression) for each in wanted]
     listed = Listed.any_of(
         [part for part, each in zip(found, wanted, strict=True) if not each.muted],
         without=[part for part, each in zip(found, wanted, strict=True) if each.muted],
+        first=shown,
     )
     counts = np.bincount(listed.days - recent.first.toordinal(), minlength=days)
     few = listed.ages[:shown]
     by: list[list[int]] = [[] for _ in few]
     for position, (part, each) in enumerate(zip(found, wanted, strict=True)):
         if not each.muted:
-            for place in np.flatnonzero(np.isin(few, part.ages)):
+            for place in np.flatnonzero(part.holds(few)):
                 by[place].append(position)
     return Preview(
         days=tuple(DayCount(recent.first + timedelta(days=at), int(count)) for at, count in enumerate(counts)),
@@ -94,7 +100,7 @@ def preview(archive: Archive, wanted: Sequence[Wanted], *, days: int = DAYS, sho
             Example(paper, tuple(positions))
             for paper, positions in zip(listed.paper_ids[:shown].tolist(), by, strict=True)
         ),
-        names=tuple(_counted(archive, recent, name) for each in followed for name in authors(each)),
+        names=tuple(_counted(archive, recent, name) for each in wanted for name in each.names),
     )
 
 

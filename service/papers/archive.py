@@ -49,6 +49,17 @@ class PaperView:
         return self.published_on or self.listed_on
 
     @property
+    def named(self) -> tuple[str, ...]:
+        """The authors that a line names: all of them up to three, else the first two."""
+        total = max(self.author_count, len(self.authors))
+        return self.authors[: _NAMED if total <= _NAMED else _NAMED - 1]
+
+    @property
+    def unnamed(self) -> int:
+        """How many authors a line does not name."""
+        return max(self.author_count, len(self.authors)) - len(self.named)
+
+    @property
     def byline(self) -> str:
         """Who wrote it, in one line: names, else the organization, else how many they are; may be empty."""
         if self.authors:

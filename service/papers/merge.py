@@ -8,7 +8,16 @@ from sqlalchemy import BigInteger, delete, insert, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from service.database.tables import Feedback, IdentityMeans, Paper, PaperAlias, PaperIdentifier, PaperVersion, Sighting
+from service.database.tables import (
+    Feedback,
+    IdentityMeans,
+    Mark,
+    Paper,
+    PaperAlias,
+    PaperIdentifier,
+    PaperVersion,
+    Sighting,
+)
 from service.papers.record import PaperRecord
 from service.papers.text import readable_key
 
@@ -142,7 +151,7 @@ def unite(
     caller's transaction, which holds the turn of ingests and cutters:
 
     1. the survivor takes the richer fields of both; its highest count and latest words stand as in any merge;
-    2. identifiers, sightings, versions and readers' feedback of the other move to it;
+    2. identifiers, sightings, versions, readers' feedback and marks of the other move to it;
     3. the other leaves its edition's matches: readers of the older edition have had the paper;
     4. an alias keeps the other's id leading to the survivor, and earlier aliases of it are led on;
     5. the other's row is deleted.
@@ -166,6 +175,7 @@ def unite(
     for table, columns in (
         (Sighting, (Sighting.source, Sighting.listed_on, Sighting.seen_at)),
         (Feedback, (Feedback.reader_id, Feedback.liked, Feedback.at)),
+        (Mark, (Mark.reader_id, Mark.read_at, Mark.saved_at)),
         (
             PaperVersion,
             (PaperVersion.scheme, PaperVersion.version, PaperVersion.source, PaperVersion.listed_on,

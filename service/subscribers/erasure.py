@@ -26,7 +26,8 @@ def erase(
     goodbye: bool = False,
     now: datetime | None = None,
 ) -> Mapping[str, int]:
-    """Delete a reader with interests, feedback, digests and deliveries; return how many of each.
+    """Delete a reader with interests, feedback, digests and deliveries; return how many of each. What hangs on
+    their row goes with it: marks, keys, a change of address.
 
     The record of consent stays, as a hash, and so does a suppression. With ``goodbye`` one mail more tells what was
     deleted: it is queued in the same transaction with the address in its letter, which is dropped when it is settled

@@ -16,6 +16,7 @@ from service.database.tables import (
     Digest,
     Feedback,
     Interest,
+    Mark,
     Paper,
     Query,
     Reader,
@@ -40,8 +41,10 @@ def export(session: Session, reader_id: int) -> str:
     ).all()
     digests = session.scalars(select(Digest).where(Digest.reader_id == reader_id).order_by(Digest.id)).all()
     said = session.scalars(select(Feedback).where(Feedback.reader_id == reader_id).order_by(Feedback.at)).all()
+    marks = session.scalars(select(Mark).where(Mark.reader_id == reader_id).order_by(Mark.paper_id)).all()
     shown = {paper for digest in digests for paper in (*digest.paper_ids, *digest.trending_ids)}
-    wanted = select(Paper.id, Paper.title).where(Paper.id.in_(shown | {word.paper_id for word in said}))
+    noted = {each.paper_id for each in said} | {each.paper_id for each in marks}
+    wanted = select(Paper.id, Paper.title).where(Paper.id.in_(shown | noted))
     titles: dict[int, str] = dict(session.execute(wanted).all())
     document = {
         "reader": _row(reader),
@@ -52,6 +55,7 @@ def export(session: Session, reader_id: int) -> str:
             for each in digests
         ],
         "feedback": [{**_row(each), "paper": titles.get(each.paper_id)} for each in said],
+        "marks": [{**_row(each), "paper": titles.get(each.paper_id)} for each in marks],
         "mails": _rows(session, Delivery, reader_id),
         "came_back": _rows(session, ReturnEvent, reader_id),
         "consent": _rows(session, ConsentEvent, reader_id),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
-from zoneinfo import ZoneInfo, available_timezones
+from importlib.resources import files
+from pathlib import Path
+from zoneinfo import TZPATH, ZoneInfo, available_timezones
 
 from service.translation import gettext as _
 
@@ -19,6 +21,21 @@ class ScheduleError(Exception):
 def timezones() -> frozenset[str]:
     """The names a reader may choose: areas with a place, and UTC."""
     return frozenset(name for name in available_timezones() if "/" in name and not name.startswith("Etc/")) | {"UTC"}
+
+
+@lru_cache(maxsize=1)
+def listed() -> tuple[str, ...]:
+    """Of the names a reader may choose, those that a list offers, sorted: one or more for each country, not their older
+    names. All of them where the IANA table of countries is not there."""
+    known = timezones()
+    for folder in (*map(Path, TZPATH), Path(str(files("tzdata"))) / "zoneinfo"):
+        try:
+            table = (folder / "zone.tab").read_text(encoding="utf-8")
+        except OSError:
+            continue
+        names = {line.split("\t")[2] for line in table.splitlines() if line and not line.startswith("#")}
+        return tuple(sorted({name for name in names if name in known} | {"UTC"}))
+    return tuple(sorted(known))
 
 
 @lru_cache(maxsize=1024)

@@ -25,7 +25,7 @@ from service.web.site import Site, visit
 
 COOKIE: Final = "paperround_session"
 _PATH: Final = "/account"
-_DOOR: Final = Door(_PATH, signed_in=True)
+DOOR: Final = Door(_PATH, signed_in=True)
 
 
 def routes(site: Site) -> APIRouter:
@@ -84,22 +84,22 @@ def _add_signing_in(router: APIRouter, site: Site) -> None:
 def _add_account(router: APIRouter, site: Site) -> None:
     @router.get("/account")
     def account(request: Request) -> Response:
-        return _signed_in(
+        return signed_in(
             site,
             request,
-            lambda reader: preferences.page(site, reader, _DOOR, preferences.stored(site, reader), []),
+            lambda reader: preferences.page(site, reader, DOOR, preferences.stored(site, reader), []),
         )
 
     @router.post("/account")
     async def change(request: Request) -> Response:
         form = forms.read(await request.form(max_fields=900), site.settings)
         return await run_in_threadpool(
-            _signed_in, site, request, lambda reader: preferences.change(site, reader, _DOOR, form)
+            signed_in, site, request, lambda reader: preferences.change(site, reader, DOOR, form)
         )
 
     @router.get("/account/digests")
     def digests(request: Request) -> Response:
-        return _signed_in(site, request, lambda reader: preferences.history_page(site, reader, _DOOR))
+        return signed_in(site, request, lambda reader: preferences.history_page(site, reader, DOOR))
 
     @router.get("/account/data.json")
     def data(request: Request) -> Response:
@@ -110,7 +110,7 @@ def _add_account(router: APIRouter, site: Site) -> None:
             headers = {"Content-Disposition": f'attachment; filename="{name}"'}
             return Response(document, media_type="application/json", headers=headers)
 
-        return _signed_in(site, request, download)
+        return signed_in(site, request, download)
 
     @router.get("/account/delete")
     def delete_button(request: Request) -> Response:
@@ -122,7 +122,7 @@ def _add_account(router: APIRouter, site: Site) -> None:
             values = {"heading": _("Delete everything"), "lines": lines, "button": _("Delete everything")}
             return site.page("act.html", values)
 
-        return _signed_in(site, request, page)
+        return signed_in(site, request, page)
 
     @router.post("/account/delete")
     def delete(request: Request) -> Response:
@@ -133,7 +133,7 @@ def _add_account(router: APIRouter, site: Site) -> None:
             links = ((_("The day’s papers"), "/"),)
             return _left(site.message(_("Everything is deleted"), _("One last mail tells what it was."), links=links))
 
-        return _signed_in(site, request, act)
+        return signed_in(site, request, act)
 
     @router.post("/account/sign-out")
     def sign_out(request: Request) -> Response:
@@ -144,7 +144,7 @@ def _add_account(router: APIRouter, site: Site) -> None:
                 site.message(_("You are signed out"), _("On every device."), links=((_("The day’s papers"), "/"),))
             )
 
-        return _signed_in(site, request, act)
+        return signed_in(site, request, act)
 
 
 def _add_moving(router: APIRouter, site: Site) -> None:
@@ -154,7 +154,7 @@ def _add_moving(router: APIRouter, site: Site) -> None:
 
     @router.get("/account/address")
     def address_form(request: Request) -> Response:
-        return _signed_in(site, request, lambda reader: form_page(reader, "", []))
+        return signed_in(site, request, lambda reader: form_page(reader, "", []))
 
     @router.post("/account/address")
     def ask_to_move(request: Request, email: Annotated[str, Form()] = "") -> Response:
@@ -171,7 +171,7 @@ def _add_moving(router: APIRouter, site: Site) -> None:
                 links=((_("Back to your account"), _PATH),),
             )
 
-        return _signed_in(site, request, act)
+        return signed_in(site, request, act)
 
     @router.get("/address/{token}")
     def move_button(token: str) -> HTMLResponse:
@@ -201,7 +201,7 @@ def _add_moving(router: APIRouter, site: Site) -> None:
         return named.thing(site, Purpose.ADDRESS, token, act)
 
 
-def _signed_in(site: Site, request: Request, page: Callable[[ReaderView], Response]) -> Response:
+def signed_in(site: Site, request: Request, page: Callable[[ReaderView], Response]) -> Response:
     """The page for who is signed in; the others are asked for their address."""
     with site.database.transaction() as session:
         reader_id = Sessions(site.settings).read(session, request.cookies.get(COOKIE))

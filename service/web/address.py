@@ -14,6 +14,8 @@ from urllib.parse import parse_qsl, quote, urlencode
 _KEPT: Final = ("q", "page", "before")
 """Of a query string, what makes another page."""
 
+_FIELDS: Final = {"authors": "author", "organizations": "org"}
+
 FORMATS: Final = {
     "atom": "application/atom+xml",
     "rss": "application/rss+xml",
@@ -24,6 +26,8 @@ FORMATS: Final = {
 @dataclass(frozen=True, slots=True)
 class FeedLink:
     title: str
+    label: str
+    """Of the format."""
     type: str
     url: str
 
@@ -50,12 +54,26 @@ class PageAddress:
         tail = ""
         if self.path.startswith("/topics/"):
             name, base = "This topic", f"/feeds/topics/{quote(self.path.removeprefix('/topics/'), safe=':')}"
+        elif self.path.startswith(("/authors/", "/organizations/")):
+            # A name's papers are what a search for it finds, and so is the feed.
+            _, kind, name = self.path.split("/", 2)
+            base, tail = "/feeds/search", "?" + urlencode({"q": named(_FIELDS[kind], name)})
+        elif self.path == "/trending":
+            name, base = "What everybody reads", "/feeds/trending"
         elif self.path == "/search" and query.strip():
             name, base, tail = "This search", "/feeds/search", "?" + urlencode({"q": query})
         else:
             name, base = "New papers", "/feeds/papers"
         labels = {"atom": "Atom", "rss": "RSS", "json": "JSON Feed"}
-        return [FeedLink(f"{name} ({labels[form]})", kind, f"{base}.{form}{tail}") for form, kind in FORMATS.items()]
+        return [
+            FeedLink(f"{name} ({labels[form]})", labels[form], kind, f"{base}.{form}{tail}")
+            for form, kind in FORMATS.items()
+        ]
+
+
+def named(field: str, name: str) -> str:
+    """What finds the papers that bear a name in a field of the query language, as a reader would type it."""
+    return f'{field}:"{name.replace(chr(34), " ").strip()}"'
 
 
 CURRENT: Final[ContextVar[PageAddress | None]] = ContextVar("page address", default=None)

@@ -25,13 +25,16 @@ from service.web import (
     account,
     admin,
     api,
+    browsing,
     feedback,
     feeds,
     health,
     hooks,
     keys,
     metrics,
+    mine,
     pages,
+    people,
     postbox,
     preferences,
     previewing,
@@ -75,9 +78,10 @@ def create_app(settings: Settings, database: Database, site: Site | None = None)
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies.split())
     app.mount("/api/v1", api.create_api(site), name="api")
     app.mount("/static", _Static(directory=STATIC), name="static")
+    # Looked through in this order: what browsers ask for at every keystroke stands first.
     rooms = (
-        pages, subscribing, preferences, account, previewing, feedback, postbox, hooks, feeds, sitemap, keys,
-        health, metrics, admin,
+        previewing, pages, browsing, people, subscribing, preferences, account, mine, feedback, postbox, hooks, feeds,
+        sitemap, keys, health, metrics, admin,
     )  # fmt: skip
     for room in rooms:
         app.include_router(room.routes(site))

@@ -37,9 +37,12 @@ from service.web.variants import Variant
 
 log = structlog.get_logger(__name__)
 
-_PUBLIC: Final = ("/day/", "/days", "/papers/", "/topics", "/search", "/feeds/", "/sitemap", "/api/v1/openapi.json")
+_PUBLIC: Final = (
+    "/day/", "/days", "/week", "/month", "/trending", "/editions", "/papers/", "/topics", "/authors/",
+    "/organizations/", "/search", "/feeds/", "/sitemap", "/api/v1/openapi.json",
+)  # fmt: skip
 _PERSONAL: Final = "/feeds/mine/"
-_INDEXED: Final = ("/papers/", "/topics/", "/search", "/feeds/")
+_INDEXED: Final = ("/papers/", "/topics/", "/authors/", "/organizations/", "/search", "/feeds/")
 """Pages that ask the search index, which follows the database with some seconds' delay: they have no ETag, and are kept
 for a moment only, until it has caught up."""
 _STALE_SECONDS: Final = 10.0
@@ -127,6 +130,8 @@ class Pages:
     def __init__(self, app: ASGIApp, settings: Settings, database: Database, archive: Archive) -> None:
         # Secret pages too: none shows a stranger's words beside a secret, which is what BREACH needs.
         self._app = GZipMiddleware(app, minimum_size=_SMALLEST_COMPRESSED, compresslevel=6)
+        # What is made for one request only is compressed in a third of the time, and is a fifth larger.
+        self._once = GZipMiddleware(app, minimum_size=_SMALLEST_COMPRESSED, compresslevel=2)
         self._papers = Papers(settings, database)
         self._archive = archive
         self._lag = settings.page_seconds
@@ -138,7 +143,7 @@ class Pages:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not _public(str(scope["path"])):
-            await self._app(scope, receive, send)
+            await self._once(scope, receive, send)
             return
         query = scope["query_string"].decode("latin-1")
         CURRENT.set(PageAddress(str(scope["path"]), query))

@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from service.matching import language
 from service.matching.language import QueryError
-from service.papers import announced
+from service.papers import announced, periods
 from service.papers.announced import Dated
 from service.subscribers import access, accounts
 from service.subscribers.tokens import TokenError
@@ -56,6 +56,15 @@ def routes(site: Site) -> APIRouter:
         feed = Feed("New papers", "The newest papers", f"{origin}/", f"{origin}/feeds/papers.{form}", entries)
         return rendered(feed, form, origin)
 
+    @router.get("/feeds/trending.{form}")
+    def trending(form: str) -> Response:
+        _known(form)
+        with site.database.transaction() as session:
+            entries = announced.by_ids(session, [paper.id for paper in periods.trending(session)])
+        said = "The papers of the last seven days with the most upvotes"
+        urls = f"{origin}/trending", f"{origin}/feeds/trending.{form}"
+        return rendered(Feed("What everybody reads", said, *urls, entries), form, origin)
+
     @router.get("/feeds/topics/{name}")
     def topic(name: str) -> Response:
         slug, _, form = name.rpartition(".")
@@ -92,7 +101,9 @@ def routes(site: Site) -> APIRouter:
                 raise HTTPException(404)
             matched = access.digested(session, reader_id, limit=_DIGESTS)
             entries = announced.by_ids(session, [paper for paper, _ in matched][:_ENTRIES])
-        feed = Feed("My papers", "The papers of my digests", f"{origin}/", f"{origin}/feeds/mine/{name}", entries)
+        feed = Feed(
+            "My papers", "The papers of my digests", f"{origin}/account/papers", f"{origin}/feeds/mine/{name}", entries
+        )
         return rendered(feed, form, origin)
 
     return router

@@ -47,6 +47,12 @@ class InterestForm:
     """The day on which mails go on, ISO 8601; empty: no pause."""
     tunings: Mapping[int, Tuning] = field(default_factory=dict)
     """By query."""
+    liked: str = ""
+    """Papers to make interests of, one a line."""
+    alike: Sequence[int] = ()
+    """Papers chosen among those that a line may have meant."""
+    likes: bool = False
+    """The button that makes interests of them."""
     trapped: bool = False
     """A field that people do not see was filled in."""
     preview: bool = False
@@ -88,6 +94,9 @@ def read(data: FormData, settings: Settings) -> InterestForm:
         language=_text(data, "language") or translation.current().tag,
         pause=_text(data, "pause").strip(),
         tunings=_tunings(data),
+        liked=_text(data, "liked"),
+        alike=[int(each) for each in _texts(data, "alike") if each.isascii() and each.isdigit() and len(each) < 19],
+        likes=bool(_text(data, "likes")),
         trapped=bool(_text(data, "website")),
         preview=bool(_text(data, "preview")),
         stamp=_text(data, "shown"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from typing import Annotated, Final
+from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -12,7 +13,7 @@ from service import translation
 from service.matching import language, preview
 from service.matching.language import QueryError
 from service.papers import archive, coverage, samples
-from service.papers.identity import ARXIV, TITLE
+from service.papers.identity import ARXIV, DOI, TITLE
 from service.papers.record import Identifier
 from service.translation import gettext as _
 from service.web import previewing
@@ -44,9 +45,9 @@ def routes(site: Site) -> APIRouter:
     @router.get("/days")
     def days(before: date | None = None) -> HTMLResponse:
         with site.database.transaction() as session:
-            found = archive.days(session, limit=_DAYS_PAGE, before=before)
-        older = found[-1].day if len(found) == _DAYS_PAGE else None
-        return site.page("days.html", {"days": found, "older": older, "here": "papers"})
+            listed = archive.days(session, limit=_DAYS_PAGE, before=before)
+        older = listed[-1].day if len(listed) == _DAYS_PAGE else None
+        return site.page("days.html", {"days": listed, "view": "days", "older": older, "here": "papers"})
 
     @router.get("/papers/{paper_id}")
     def paper_page(paper_id: int) -> Response:
@@ -58,11 +59,13 @@ def routes(site: Site) -> APIRouter:
                     raise HTTPException(404)
                 return RedirectResponse(f"/papers/{survivor}", status_code=301)
             identifiers = archive.identifiers(session, paper_id)
+            versions = archive.versions(session, paper_id)
         alike = site.archive.similar(paper_id, paper.title, limit=_ALIKE)
         values: dict[str, object] = {
             "paper": paper,
             "identifiers": [name for name in identifiers if name.scheme != TITLE],
             "links": _links(paper, identifiers),
+            "versions": versions,
             "similar": site.cards.of(alike).values(),
             "here": "papers",
         }
@@ -79,7 +82,7 @@ def routes(site: Site) -> APIRouter:
             raise HTTPException(404)
         expression = language.parse(topic.query)
         values = {"topic": topic, "explained": language.explain(expression), "here": "topics"}
-        return site.page("topic.html", values | _found(site, expression, page))
+        return site.page("topic.html", values | found(site, expression, page))
 
     @router.get("/search")
     def search(q: str = "", page: PageNumber = 1) -> HTMLResponse:
@@ -94,9 +97,9 @@ def routes(site: Site) -> APIRouter:
         except QueryError as error:
             caret = None if error.column is None or "\n" in q else f"{q}\n{' ' * error.column}^"
             return site.page("search.html", values | {"error": str(error), "caret": caret}, status=400)
-        found = _found(site, expression, page)
+        hits = found(site, expression, page)
         notes = [previewing.said(name) for name in preview.names(site.archive, expression)]
-        return site.page("search.html", values | found | {"explained": language.explain(expression), "notes": notes})
+        return site.page("search.html", values | hits | {"explained": language.explain(expression), "notes": notes})
 
     return router
 
@@ -122,6 +125,7 @@ def _day(site: Site, day: date, page: int, *, welcome: bool) -> HTMLResponse:
         "older": older[0].day if older else None,
         "newer": newer,
         "welcome": welcome,
+        "view": "day",
         "samples": bool(papers) and all((paper.url or "").startswith(samples.ORIGIN) for paper in papers),
         "empty": empty,
         # Beside papers only what is lacking is of interest.
@@ -132,13 +136,14 @@ def _day(site: Site, day: date, page: int, *, welcome: bool) -> HTMLResponse:
     return site.page("day.html", values, status=200 if papers or welcome or known else 404)
 
 
-def _found(site: Site, expression: language.Expression, page: int) -> dict[str, object]:
-    found = site.archive.search(expression, limit=_FOUND_PAGE, offset=(page - 1) * _FOUND_PAGE)
+def found(site: Site, expression: language.Expression, page: int) -> dict[str, object]:
+    """One page of what a query finds, as the templates of lists want it."""
+    hits = site.archive.search(expression, limit=_FOUND_PAGE, offset=(page - 1) * _FOUND_PAGE)
     return {
-        "cards": site.cards.of(found.paper_ids).values(),
-        "total": found.total,
+        "cards": site.cards.of(hits.paper_ids).values(),
+        "total": hits.total,
         "page": page,
-        "pages": -(-found.total // _FOUND_PAGE),
+        "pages": -(-hits.total // _FOUND_PAGE),
     }
 
 
@@ -152,6 +157,10 @@ def _links(paper: archive.PaperView, identifiers: list[Identifier]) -> list[dict
     for name in identifiers:
         if name.scheme == ARXIV:
             links |= {"arXiv": f"https://arxiv.org/abs/{name.value}", "PDF": f"https://arxiv.org/pdf/{name.value}"}
+            if paper.featured_on is not None:
+                links[_("Discussion")] = f"https://huggingface.co/papers/{name.value}"
+        elif name.scheme == DOI:
+            links["DOI"] = f"https://doi.org/{quote(name.value, safe='/:;().')}"
     shown: dict[str, str] = {}
     for label, url in links.items():
         if url and url not in shown.values():

@@ -125,7 +125,7 @@ def page(
         "confirmed": confirmed,
         "preview": preview,
         "catalogue": site.catalogue,
-        "timezones": sorted(schedule.timezones() | {reader.timezone}),
+        "timezones": sorted({*schedule.listed(), reader.timezone}),
         "next_mail": _next_mail(reader),
         "learned_url": f"/preferences/{preferences}/learned",
         "unsubscribe_url": f"/unsubscribe/{site.links.token(Purpose.UNSUBSCRIBE, reader.id)}",

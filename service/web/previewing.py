@@ -7,49 +7,29 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from typing import Annotated, Final
+from urllib.parse import parse_qsl
 
 from anyio import to_thread
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse
+from markupsafe import Markup, escape
+from sqlalchemy.exc import SQLAlchemyError
 
 from service import translation
-from service.digests.evidence import Readings
 from service.matching import language, marking, preview
-from service.matching.expression import Expression, Text, terms
+from service.matching.expression import Text
 from service.matching.language import QueryError
 from service.matching.marking import Piece
 from service.matching.preview import DayCount, NameCount, Wanted
-from service.papers.archive import PaperView
 from service.subscribers import interests
 from service.translation import gettext as _
 from service.translation import ngettext, number
-from service.web import forms
+from service.web import examples as shown
+from service.web.examples import ExampleView
 from service.web.forms import InterestForm
 from service.web.site import Site
 
-_EXCERPT: Final = 220
-_NAMED: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class ExampleView:
-    """A paper that would have come, as a page shows it."""
-
-    paper: PaperView
-    title: Sequence[Piece]
-    excerpt: Sequence[Piece]
-    reasons: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class DayBar:
-    day: date
-    iso: str
-    named: str
-    """The day in words."""
-    papers: int
-    share: int
-    """Of the fullest day, in hundredths: the height of its bar."""
+_MOST_FIELDS: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +43,22 @@ class PreviewView:
     """What was typed, and how it was understood."""
     notes: Sequence[str]
     total: int
-    days: Sequence[DayBar]
+    days: Sequence[DayCount]
+    bars: Markup
+    """The days as a chart of bars."""
     examples: Sequence[ExampleView]
 
 
 def routes(site: Site) -> APIRouter:
     router = APIRouter(default_response_class=HTMLResponse)
 
-    @router.post("/preview")
     async def fragment(request: Request) -> HTMLResponse:
         """A piece of a page. Posted, so that what is typed stands in no address; changes nothing."""
-        form = forms.read(await request.form(max_fields=400), site.settings)
+        form = await _asked(request)
         return await to_thread.run_sync(_fragment, site, form, limiter=site.previews_at_once)
+
+    # Asked for at every keystroke, and it takes no parameters: a plain route of Starlette does.
+    router.add_route("/preview", fragment, methods=["POST"])
 
     @router.get("/preview.json")
     def as_json(
@@ -101,8 +85,39 @@ def routes(site: Site) -> APIRouter:
     return router
 
 
+async def _asked(request: Request) -> InterestForm:
+    """What is looked for, of a form that says nothing else."""
+    try:
+        body = (await request.body()).decode()
+        fields = parse_qsl(body, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        raise HTTPException(400) from None
+    texts: dict[str, list[str]] = {"topic": [], "queries": [], "muted": []}
+    for name, value in fields:
+        if name in texts:
+            texts[name].append(value.replace("\x00", ""))
+    return InterestForm(
+        topics=tuple(dict.fromkeys(texts["topic"])),
+        queries="\n".join(texts["queries"]),
+        muted="\n".join(texts["muted"]),
+    )
+
+
 def _fragment(site: Site, form: InterestForm) -> HTMLResponse:
-    return site.page("preview.html", {"preview": view(site, form)})
+    return HTMLResponse(site.preview(view(site, form)))
+
+
+def warm(site: Site) -> None:
+    """Find the papers of every topic before anybody ticks it. What fails here fails again, and is told, when somebody
+    does."""
+    try:
+        recent = site.archive.recent(preview.DAYS)
+    except SQLAlchemyError:
+        return
+    if recent is None:
+        return
+    for topic in site.catalogue.topics():
+        recent.search(_understood(topic.name, topic.query, muted=False).expression)
 
 
 def view(site: Site, form: InterestForm) -> PreviewView:
@@ -110,19 +125,17 @@ def view(site: Site, form: InterestForm) -> PreviewView:
     wanted, errors = _wanted(site, form)
     topics = len([slug for slug in form.topics if site.catalogue.find(slug)])
     made = preview.preview(site.archive, wanted)
-    papers = site.readings.of([example.paper_id for example in made.examples])
-    examples = [
-        _example(papers[example.paper_id], [wanted[position] for position in example.by])
-        for example in made.examples
-        if example.paper_id in papers
-    ]
+    examples = site.examples.of(
+        [(example.paper_id, tuple(wanted[position] for position in example.by)) for example in made.examples]
+    )
     return PreviewView(
         asked=any(not each.muted for each in wanted),
         errors=errors,
         explained=[(each.label, language.explain(each.expression)) for each in wanted[topics:] if not each.muted],
         notes=[said(name) for name in made.names],
         total=made.total,
-        days=_bars(made.days),
+        days=made.days,
+        bars=_bars(made.days),
         examples=examples,
     )
 
@@ -155,49 +168,49 @@ def _wanted(site: Site, form: InterestForm) -> tuple[list[Wanted], list[str]]:
         if topic is None:
             errors.append(_("there is no topic “%(slug)s”", slug=slug[:64]))
         else:
-            wanted.append(Wanted(topic.name, _topic(topic.query)))
+            wanted.append(_understood(topic.name, topic.query, muted=False))
     for text, muted in ((form.queries, False), (form.muted, True)):
         for line in [" ".join(each.split()) for each in text.splitlines() if each.strip()][: interests.MOST]:
             try:
-                wanted.append(Wanted(line, language.parse(line), muted))
+                wanted.append(_understood(line, line, muted=muted))
             except QueryError as error:
                 errors.append(f"“{line[:80]}”: {error}")
     return wanted[: interests.MOST], errors
 
 
-@lru_cache(maxsize=1_000)
-def _topic(query: str) -> Expression:
-    return language.parse(query)
-
-
-def _example(paper: Readings, by: Sequence[Wanted]) -> ExampleView:
-    words = list(dict.fromkeys(term for each in by for term in terms(each.expression)))
-    in_title = marking.found(paper.title, marking.in_field(words, "title"))
-    in_abstract = marking.found(paper.abstract, marking.in_field(words, "abstract"))
-    return ExampleView(
-        paper=paper.paper,
-        title=marking.pieces(paper.title.text, in_title),
-        excerpt=marking.excerpt(paper.abstract.text, in_abstract, _EXCERPT),
-        reasons=[each.label for each in by][:_NAMED],
-    )
+@lru_cache(maxsize=2_000)
+def _understood(label: str, query: str, *, muted: bool) -> Wanted:
+    """The same object for the same words: what it found and what was shown of it is kept by it."""
+    return Wanted(label, language.parse(query), muted)
 
 
 def excerpt(abstract: str, words: Sequence[Text]) -> list[Piece]:
     """The abstract around the first word that matched."""
     places = marking.found(marking.read(abstract), marking.in_field(words, "abstract"))
-    return marking.excerpt(abstract, places, _EXCERPT)
+    return marking.excerpt(abstract, places, shown.EXCERPT)
 
 
-def _bars(days: Sequence[DayCount]) -> list[DayBar]:
-    most = max((each.papers for each in days), default=0)
+_BAR: Final = (
+    '<li><time datetime="{iso}" title="{named}: {papers}"><svg viewBox="0 0 10 100" preserveAspectRatio="none"'
+    ' aria-hidden="true"><rect x="1" width="8" y="{top}" height="{share}"/></svg><span class="unseen">{named}: {papers}'
+    "</span></time></li>"
+)
+
+
+def _bars(days: Sequence[DayCount]) -> Markup:
+    """A bar for each day, as high as its share of the fullest day. Numbers and the names of days only: a template would
+    take ten times as long, in every preview."""
+    most = max((each.papers for each in days), default=0) or 1
     language = translation.current().tag
-    return [
-        DayBar(each.day, *_named(each.day, language), each.papers, each.papers * 100 // most if most else 0)
-        for each in days
-    ]
+    made = []
+    for each in days:
+        iso, named = _named(each.day, language)
+        share = each.papers * 100 // most
+        made.append(_BAR.format(iso=iso, named=named, papers=each.papers, top=100 - share, share=share))
+    return Markup("".join(made))  # noqa: S704 (no words but those of the calendar)
 
 
 @lru_cache(maxsize=1_000)
 def _named(day: date, _language: str) -> tuple[str, str]:
     """Thirty in each preview, and the same thirty in all of them of one language: the one being spoken."""
-    return day.isoformat(), translation.day(day, "short")
+    return day.isoformat(), str(escape(translation.day(day, "short")))

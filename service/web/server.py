@@ -12,7 +12,9 @@ from service import logs
 from service.database import Database
 from service.readiness import open_ready
 from service.settings import Settings, load
+from service.web import previewing
 from service.web.app import create_app
+from service.web.site import Site
 
 
 def serve(settings: Settings, database: Database) -> None:
@@ -45,6 +47,12 @@ def worker() -> FastAPI:
 
 
 def _ready(app: FastAPI) -> FastAPI:
-    """Begin to build the search index now, so that nobody's first search has to."""
-    threading.Thread(target=app.state.site.archive.warm, name="warming", daemon=True).start()
+    """Begin to build the search index now, and to find every topic's papers in it, so that nobody's first search or
+    preview has to."""
+    threading.Thread(target=_warm, args=(app.state.site,), name="warming", daemon=True).start()
     return app
+
+
+def _warm(site: Site) -> None:
+    site.archive.warm()
+    previewing.warm(site)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ from service.subscribers.tokens import Links
 from service.translation import gettext as _
 from service.web import speaking
 from service.web.address import CURRENT
+from service.web.examples import Examples
 from service.web.kept import Kept
 from service.web.limits import Limits
 
@@ -76,6 +77,18 @@ class Site:
             room=self.settings.page_cache_mib * 2**20 // 4,
             weight=lambda made: _BESIDE_READINGS + 10 * len(made.paper.abstract),
         )
+
+    @cached_property
+    def examples(self) -> Examples:
+        """Papers as previews show them."""
+        macro = self._templates.get_template("macros.html").module.example  # type: ignore[attr-defined]  # a macro
+        return Examples(self.archive, self.readings, lambda text: Markup(macro(text)))  # noqa: S704 (a template's)
+
+    @cached_property
+    def preview(self) -> Callable[[object], str]:
+        """A preview as a piece of a page (:class:`service.web.previewing.PreviewView`)."""
+        macro: Callable[[object], str] = self._templates.get_template("macros.html").module.preview  # type: ignore[attr-defined]  # a macro
+        return macro
 
     @cached_property
     def previews_at_once(self) -> CapacityLimiter:

@@ -11,7 +11,8 @@ from fastapi import APIRouter, HTTPException
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.responses import Response
 
-from service.papers import announced, archive
+from service.papers import announced, archive, periods
+from service.web.browsing import month, week
 from service.web.guard import PRIVATE
 from service.web.site import Site
 
@@ -34,7 +35,7 @@ def routes(site: Site) -> APIRouter:
     def index() -> Response:
         with site.database.transaction() as session:
             largest = announced.largest_id(session)
-        parts = ["pages", *(f"papers-{number}" for number in range(-(-largest // PART)))]
+        parts = ["pages", "people", *(f"papers-{number}" for number in range(-(-largest // PART)))]
         rows = (f"<sitemap><loc>{escape(origin)}/sitemap/{part}.xml</loc></sitemap>\n" for part in parts)
         return _xml("sitemapindex", rows)
 
@@ -42,9 +43,18 @@ def routes(site: Site) -> APIRouter:
     def pages() -> Response:
         with site.database.transaction() as session:
             days = archive.days(session, limit=_MOST_DAYS)
-        paths = ["/", "/days", "/topics", "/subscribe"]
+        paths = ["/", "/days", "/trending", "/editions", "/topics", "/subscribe"]
         paths += [f"/topics/{quote(topic.slug, safe=':')}" for topic in site.catalogue.topics()]
         paths += [f"/day/{each.day}" for each in days]
+        paths += dict.fromkeys(around(each.day).path for around in (week, month) for each in days)
+        return _xml("urlset", (f"<url><loc>{escape(origin + path)}</loc></url>\n" for path in paths))
+
+    @router.get("/sitemap/people.xml")
+    def people() -> Response:
+        """A bounded number of names: whoever stands on one paper only is found by that."""
+        with site.database.transaction() as session:
+            paths = [f"/authors/{quote(each, safe='')}" for each in periods.authors(session)]
+            paths += [f"/organizations/{quote(each, safe='')}" for each in periods.organizations(session)]
         return _xml("urlset", (f"<url><loc>{escape(origin + path)}</loc></url>\n" for path in paths))
 
     @router.get("/sitemap/papers-{number}.xml")

@@ -19,6 +19,7 @@ from service.translation import gettext as _
 from service.translation import later
 from service.web import forms, named, preferences, previewing
 from service.web.forms import InterestForm
+from service.web.liked import Liked, into_queries
 from service.web.previewing import PreviewView
 from service.web.site import Site, visit
 
@@ -45,6 +46,8 @@ def routes(site: Site) -> APIRouter:
     @router.post("/subscribe")
     async def subscribe(request: Request) -> HTMLResponse:
         form = forms.read(await request.form(max_fields=400), site.settings)
+        if form.likes or form.liked.strip() or form.alike:
+            return await run_in_threadpool(_look_at_likes, site, form)
         if form.preview:
             return await run_in_threadpool(lambda: _subscribe_page(site, form, [], previewing.view(site, form)))
         return await run_in_threadpool(_subscribe, site, form, visit(request))
@@ -123,6 +126,12 @@ def routes(site: Site) -> APIRouter:
     return router
 
 
+def _look_at_likes(site: Site, form: InterestForm) -> HTMLResponse:
+    """Whichever button was pressed: what is made of the papers is shown before it is taken up."""
+    fresh, liked = into_queries(site, form)
+    return _subscribe_page(site, fresh, [], previewing.view(site, fresh), liked=liked)
+
+
 def _subscribe(site: Site, form: InterestForm, came_from: Visit) -> HTMLResponse:
     with site.database.transaction() as session:
         meaning = forms.understood(session, form, with_address=True)
@@ -180,14 +189,20 @@ def _left(site: Site, reader: ReaderView) -> HTMLResponse:
 
 
 def _subscribe_page(
-    site: Site, form: InterestForm, errors: list[str], preview: PreviewView | None = None
+    site: Site,
+    form: InterestForm,
+    errors: list[str],
+    preview: PreviewView | None = None,
+    *,
+    liked: Liked | None = None,
 ) -> HTMLResponse:
     values = {
         "form": form,
         "preview": preview,
+        "liked": liked,
         "errors": errors,
         "catalogue": site.catalogue,
-        "timezones": sorted(schedule.timezones()),
+        "timezones": sorted({*schedule.listed(), form.timezone}),
         "wording": site.wording,
         "here": "subscribe",
     }

@@ -20,7 +20,7 @@ from service.digests import plan
 from service.digests.compose import Composed, Composer
 from service.outbox import rows
 from service.outbox.claims import Outcome
-from service.subscribers import feedback
+from service.subscribers import feedback, marks
 from tests import factories
 from tests.journeys.conftest import Site
 
@@ -69,6 +69,9 @@ class Looked:
 
     def at(self, heading: str) -> None:
         assert self._page.get_by_role("heading", name=heading).first.is_visible(), self._page.content()
+        self.here(heading)
+
+    def here(self, heading: str) -> None:
         assert overflow(self._page) == 0, heading
         if self._axe is not None:
             # Evaluated by the debugger, which the page's own policy does not bind.
@@ -116,6 +119,22 @@ def tune_and_judge(page: Page, database: Database, digest: str) -> None:
     assert page.get_by_text("Noted").is_visible()
     with database.transaction() as session:
         assert [each.liked for each in feedback.of(session, only(database).id)] == [False]
+
+
+def go_through_the_papers(page: Page, look: Looked, database: Database, digest: str) -> None:
+    """What matched is ticked off and put aside on a page of its own."""
+    page.goto(link(digest, "preferences"))
+    page.get_by_role("link", name="Your papers").click()
+    look.at("Your papers")
+    page.get_by_role("button", name="Save Robots That Learn 1").click()
+    page.get_by_role("button", name="Mark all on this page as read").click()
+    page.get_by_role("link", name="Unread", exact=True).click()
+    assert page.get_by_text("Nothing unread.").is_visible()
+    page.get_by_role("link", name="Saved", exact=True).click()
+    assert page.locator("article h2").all_inner_texts() == ["Robots That Learn 1"]
+    look.at("Your papers")
+    with database.transaction() as session:
+        assert len(marks.saved(session, only(database).id)) == 1
 
 
 def pause_and_look_back(page: Page, look: Looked, site: Site, database: Database, digest: str) -> None:
@@ -203,6 +222,7 @@ def test_from_signing_up_to_being_forgotten(
 
     digest = sign_up(page, look, site, database)
     tune_and_judge(page, database, digest)
+    go_through_the_papers(page, look, database, digest)
     pause_and_look_back(page, look, site, database, digest)
     move(page, look, site, database, digest)
     leave_and_come_back(page, look, database, digest)
@@ -211,19 +231,29 @@ def test_from_signing_up_to_being_forgotten(
     context.close()
 
 
-def test_preferences_can_be_changed_by_keyboard_alone(chromium: Browser, site: Site, database: Database) -> None:
-    reader = factories.reader(database, site.settings, queries=["robots"])
+def test_from_signing_up_to_leaving_by_keyboard_alone(chromium: Browser, site: Site, database: Database) -> None:
     page = chromium.new_page()
-    page.goto(site.links.preferences(reader))
-    focused = "document.activeElement.name || document.activeElement.textContent"
+    focused = "document.activeElement.name || document.activeElement.textContent.trim()"
 
     def tab_to(name: str) -> None:
-        for _ in range(120):
+        for _ in range(160):
             page.keyboard.press("Tab")
             if page.evaluate(focused) == name:
                 return
         raise AssertionError(f"Tab does not reach {name}")
 
+    page.goto(f"{site.url}/subscribe")
+    tab_to("email")
+    page.keyboard.type("ada@example.org")
+    tab_to("queries")
+    page.keyboard.type("robots")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")  # in a field: what the form is for, whatever other buttons it has
+    page.get_by_role("heading", name="Check your inbox").wait_for()
+    page.goto(link(post(database, site)["Confirm your subscription to Paperround"], "confirm"))
+    tab_to("Yes, send me my papers.")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Your preferences").wait_for()
     tab_to("hour")
     page.keyboard.type("21")
     tab_to("limit")
@@ -233,7 +263,39 @@ def test_preferences_can_be_changed_by_keyboard_alone(chromium: Browser, site: S
     page.keyboard.press("Enter")
     page.get_by_text("Saved.").wait_for()
     assert (only(database).digest_hour, only(database).paper_limit) == (21, 3)
+    tab_to("Unsubscribe")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Unsubscribe").wait_for()
+    tab_to("Unsubscribe")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="You are unsubscribed").wait_for()
+    assert only(database).state == ReaderState.UNSUBSCRIBED
     page.close()
+
+
+PUBLIC = (
+    "/", "/days", "/week", "/month", "/trending", "/editions", "/editions/1", "/topics", "/topics/robot-learning",
+    "/subscribe", "/search?q=robots", "/search?q=(", "/papers/1", "/papers/1/more", "/authors/Invented%20Author",
+    "/sign-in", "/nowhere", "/api/v1/",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("scheme", "language"), [("light", "en"), ("dark", "ar")], ids=["light", "dark, from the right"]
+)
+def test_every_page_fits_a_small_phone_and_breaks_no_rule_of_accessibility(
+    chromium: Browser, site: Site, scheme: str, language: str
+) -> None:
+    context = chromium.new_context(viewport={"width": 320, "height": 640}, color_scheme=scheme, locale=language)  # type: ignore[arg-type]
+    page = context.new_page()
+    look = Looked(page, with_axe=AXE.exists())
+    for path in PUBLIC:
+        page.goto(site.url + path)
+        # The description of the API is for those who write programs, and in English.
+        from_the_right = language == "ar" and not path.startswith("/api/")
+        assert page.locator("html").get_attribute("dir") == ("rtl" if from_the_right else "ltr")
+        look.here(path)
+    context.close()
 
 
 def test_no_page_of_the_account_breaks_a_rule_of_accessibility_in_the_dark(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser
 
 from service.database import Database
 from service.database.tables import ReaderState
@@ -71,20 +71,6 @@ def test_subscribe_confirm_change_and_leave(
     context.close()
 
 
-def overflow(page: Page) -> int:
-    return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_fits_a_small_phone(chromium: Browser, site: Site, scheme: str) -> None:
-    context = chromium.new_context(viewport={"width": 320, "height": 640}, color_scheme=scheme)  # type: ignore[arg-type]
-    page = context.new_page()
-    for path in ("/", "/days", "/topics", "/topics/robot-learning", "/subscribe", "/search?q=robots", "/papers/1"):
-        page.goto(site.url + path)
-        assert overflow(page) == 0, path
-    context.close()
-
-
 def test_the_keyboard_reaches_the_content_first(chromium: Browser, site: Site) -> None:
     page = chromium.new_page()
     page.goto(site.url)
@@ -106,3 +92,15 @@ def test_what_would_have_come_appears_while_a_query_is_typed(chromium: Browser, 
     assert asked
     assert not any("ada" in each for each in asked)
     page.close()
+
+
+def test_papers_one_liked_become_keywords_without_a_script(chromium: Browser, site: Site) -> None:
+    context = chromium.new_context(java_script_enabled=False, viewport={"width": 320, "height": 640})
+    page = context.new_page()
+    page.goto(f"{site.url}/subscribe")
+    page.get_by_label("Papers you liked").fill("Robots That Learn 1")
+    page.get_by_role("button", name="Make keywords of them").click()
+    assert "robot" in page.get_by_label("Your own keywords").input_value()
+    assert page.get_by_text("Added to your keywords").is_visible()
+    assert page.locator("#preview mark").count() > 0
+    context.close()

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from service.matching.index import IndexedPaper, PaperIndex
+from service.matching.index import _ID_BITS, IndexedPaper, Listed, PaperIndex
 from service.matching.language import parse
 
 PAPERS = [
@@ -70,3 +73,15 @@ def test_a_replaced_paper_is_found_as_it_is_now() -> None:
 
 def test_an_empty_index_finds_nothing() -> None:
     assert len(PaperIndex.build([]).search(parse("anything"))) == 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 3)), min_size=1, max_size=60), st.integers(1, 15))
+def test_the_first_of_a_list_are_the_first_of_the_list_in_order(papers: list[tuple[int, int]], first: int) -> None:
+    ages = np.array([(day << _ID_BITS) + paper for paper, (day, _) in enumerate(papers)], np.int64)
+    scores = np.array([score for _, score in papers], np.float32)
+    whole, ahead = Listed.of(ages, scores), Listed.of(ages, scores, first)
+    assert ahead.ages[:first].tolist() == whole.ages[:first].tolist()
+    assert ahead.scores[:first].tolist() == whole.scores[:first].tolist()
+    assert set(ahead.ages.tolist()) == set(ages.tolist())
+    asked = np.concatenate([ages[::2], ages[::2] + (9 << _ID_BITS)])
+    assert whole.holds(asked).tolist() == [each in set(ages.tolist()) for each in asked.tolist()]

@@ -215,7 +215,7 @@ def test_every_day_topic_and_paper_is_in_the_sitemap(kept: TestClient, database:
         return [str(each).removeprefix("https://papers.example") for each in found]
 
     parts = addresses("/sitemap.xml")
-    assert parts == ["/sitemap/pages.xml", "/sitemap/papers-0.xml"]
+    assert parts == ["/sitemap/pages.xml", "/sitemap/people.xml", "/sitemap/papers-0.xml"]
     listed = [address for part in parts for address in addresses(part)]
     assert {"/", DAY, f"/day/{yesterday}", "/topics/music", "/papers/1", "/papers/2"} <= set(listed)
     assert all(kept.get(path).status_code == 200 for path in (*listed[:5], listed[-1]))

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from fastapi.testclient import TestClient
 from lxml import html
 from sqlalchemy import func, select
 
 from service.database import Database
 from service.database.tables import Reader
+from service.papers import ingest
 from service.settings import Settings
 from service.subscribers.tokens import Links, Purpose
 from tests import factories
@@ -91,3 +94,26 @@ def test_nothing_to_look_for_and_an_empty_archive_are_no_errors(browser: TestCli
     assert browser.get("/preview.json", params={"query": "robots"}).json()["total"] == 0
     stocked(database)
     assert "there is no topic" in browser.post("/preview", data={"topic": "no-such"}).text
+
+
+def test_what_is_kept_of_an_example_goes_with_the_paper_and_the_interests_that_found_it(
+    browser: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.matching.search._FRESH_SECONDS", 0.0)
+    first = factories.record("Robots at Sea", abstract="Short.", listed_on=TODAY)
+    factories.edition(database, first)
+    assert "because of robots<" in browser.post("/preview", data={"queries": "robots"}).text
+    both = browser.post("/preview", data={"queries": "robots\nsea"}).text
+    assert "because of robots and sea<" in both
+    assert both.count("<mark>") == 2
+    ingest.ingest(database, factories.Listed(replace(first, abstract="Longer: robots, and more robots.")), TODAY)
+    assert browser.post("/preview", data={"queries": "robots"}).text.count("<mark>") == 3
+    german = browser.post("/preview", data={"queries": "robots"}, headers={"accept-language": "de"}).text
+    assert "because of" not in german
+
+
+def test_a_preview_of_no_form_or_too_large_a_form_changes_nothing(browser: TestClient) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    assert "Nothing chosen yet" in browser.post("/preview", content=b"").text
+    assert browser.post("/preview", content=b"&".join([b"topic=x"] * 500), headers=headers).status_code == 400
+    assert browser.post("/preview", content=b"queries=\xff", headers=headers).status_code == 400

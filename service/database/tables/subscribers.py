@@ -137,6 +137,24 @@ class Feedback(Base):
     at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class Mark(Base):
+    """What a reader did with a paper of theirs: read it, put it aside. A row says at least one of the two."""
+
+    __tablename__ = "mark"
+
+    reader_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("reader.id", ondelete="CASCADE"), primary_key=True)
+    paper_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("paper.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    read_at: Mapped[datetime | None]
+    saved_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint("read_at IS NOT NULL OR saved_at IS NOT NULL", name="says_something"),
+        Index("ix_mark_saved", "reader_id", "saved_at", postgresql_where=text("saved_at IS NOT NULL")),
+    )
+
+
 class UsedLink(Base):
     """A link that works once has worked; kept for as long as its signature would hold."""
 

@@ -5,7 +5,11 @@
   if (zone && !zone.dataset.chosen) {
     try {
       var guess = Intl.DateTimeFormat().resolvedOptions().timeZone;
-      for (var i = 0; i < zone.options.length; i++) if (zone.options[i].value === guess) zone.value = guess;
+      if (guess) {
+        zone.value = guess;
+        // An older name of a zone is as good; the list has the newer ones only.
+        if (zone.value !== guess) zone.add(new Option(guess, guess, true, true));
+      }
     } catch (e) { /* the list stays as it is */ }
   }
   var hidden = document.querySelector("input[data-guess-zone]");
@@ -44,7 +48,7 @@
       var wanted = filter.value.trim().toLowerCase();
       document.querySelectorAll("[data-topics] details").forEach(function (group) {
         var any = false;
-        group.querySelectorAll(".check").forEach(function (check) {
+        group.querySelectorAll("label").forEach(function (check) {
           var fits = !wanted || check.textContent.toLowerCase().indexOf(wanted) >= 0;
           check.hidden = !fits;
           any = any || fits;
