@@ -63,15 +63,15 @@ def sweep_leases() -> None:
 
 @app.task(name=Task.PRUNE, base=LoggedTask)
 def prune() -> None:
-    """Drop what has served: problems of old ingests, runs, letters, links, deliveries; count yesterday; warn of days that
-    stay incomplete."""
+    """Drop what has served: problems of old ingests, runs, letters, links, deliveries; count yesterday; warn of days
+    that stay incomplete."""
     ingest.prune(database())
     task_runs.prune(database(), days=settings.keep_task_runs_days)
     letters.prune(database())
-    days.close(database())
     with database().transaction() as session:
         sign_in.prune(session)
         address_change.prune(session)
+    days.close(database())
     kept = retention.apply(database(), settings)
     if any(asdict(kept).values()):
         log.info("retention.applied", **asdict(kept))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import html
 import re
-import textwrap
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from service import translation
 from service.digests import quoted
 from service.digests.evidence import NOTHING, Evidence
+from service.digests.lines import wrapped
 from service.translation import Language, gettext
 
 LONGEST: Final = 1_000
@@ -82,10 +81,7 @@ def encoded(text: str, _language: Language) -> Evidence:
 
 def plain(text: str) -> str:
     """A note as the text part shows it, in the language of the moment."""
-    width = translation.current().width
-    # An address stays whole, however long.
-    lines = [textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in text.split("\n")]
-    return "\n".join([gettext("A note from the editor"), "", *lines])
+    return "\n".join([gettext("A note from the editor"), "", *map(wrapped, text.split("\n"))])
 
 
 def _spans(line: str) -> tuple[Span, ...]:

@@ -10,8 +10,9 @@ from sqlalchemy import TextClause, text
 
 from service import task_runs
 from service.database import Database
+from service.database.tables import DeliveryKind
 from service.doorbell import Task
-from service.overview import days, today, trouble
+from service.overview import days, queues, today, trouble
 from service.overview.trouble import Offer, Remedy
 from service.papers import coverage, ingest
 from service.settings import Settings
@@ -139,6 +140,22 @@ def test_everything_stuck_is_named_with_its_remedy_and_its_section_of_the_runboo
     ]
     runbook = (request.config.rootpath / "docs" / "runbook.md").read_text(encoding="utf-8")
     assert all(f"### {each.section}\n" in runbook for each in found)
+
+
+def test_queues_tell_what_is_open_by_kind_and_what_tasks_took(database: Database) -> None:
+    deliveries(database, "queued", 3, due=NOW - HOUR)
+    deliveries(database, "deferred", 2, due=NOW + HOUR)
+    deliveries(database, "sending", 1, kind="confirm", lease=NOW + HOUR)
+    for seconds, error in ((1.0, None), (3.0, None), (9.0, "OperationalError")):
+        task_runs.record(database, Task.SEND_DUE, seconds, error, now=NOW - MINUTE)
+    found = queues.queues(database, now=NOW)
+    assert found.mail == (
+        queues.OpenMail(DeliveryKind.DIGEST, 3, 2, 0, NOW - HOUR),
+        queues.OpenMail(DeliveryKind.CONFIRM, 0, 0, 1, None),
+    )
+    runs = {each.task: each for each in found.tasks}
+    assert runs[Task.SEND_DUE] == queues.TaskRuns(Task.SEND_DUE, 2, 1, 3.0, 9.0, NOW - MINUTE)
+    assert runs[Task.PLAN_DUE] == queues.TaskRuns(Task.PLAN_DUE, 0, 0, None, None, None)
 
 
 # ---- what asking costs -----------------------------------------------------------------------------------------------

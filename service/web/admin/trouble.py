@@ -12,7 +12,7 @@ from starlette.responses import Response
 from service.database.tables import OperatorRole
 from service.operators import remedies
 from service.operators.sessions import Seat
-from service.overview import trouble
+from service.overview import queues, trouble
 from service.overview.trouble import Remedy
 from service.web.admin.desk import Csrf, Desk, Done
 
@@ -26,7 +26,8 @@ def routes(desk: Desk) -> APIRouter:
     def stuck(request: Request) -> Response:
         def page(seat: Seat) -> Response:
             found = trouble.found(desk.site.database, desk.site.settings)
-            return desk.page(request, seat, "trouble.html", {"found": found})
+            values = {"found": found, "queues": queues.queues(desk.site.database)}
+            return desk.page(request, seat, "trouble.html", values)
 
         return desk.see(request, page)
 
