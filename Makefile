@@ -24,7 +24,7 @@ run: $(VENV)/.runtime ## the whole service on this machine: database, web, worke
 	@exec $(BIN)/paperround up
 
 test: $(VENV)/.dev ## every test, on the embedded database
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 3
 
 faults: $(VENV)/.dev ## a hundred kills in rounds of 2,000 readers (ten minutes; needs redis-server)
 	$(BIN)/python -m tests.faults.kills --kills 100 --readers 2000

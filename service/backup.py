@@ -23,6 +23,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -113,6 +114,23 @@ def manifest_of(path: Path) -> Manifest:
     return manifest
 
 
+def _others(database: Database) -> int:
+    """How many other connections use the database. One that was just closed takes PostgreSQL a moment to let go."""
+    others = 0
+    for wait in (0.0, 0.1, 0.3, 1.0):
+        time.sleep(wait)
+        with database.connection() as connection:
+            others = connection.execute(
+                text(
+                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                    " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+                )
+            ).scalar_one()
+        if not others:
+            break
+    return others
+
+
 def restore(database: Database, settings: Settings, path: Path, *, replace: bool = False) -> Manifest:
     """Put everything back as it was when the backup was made. ``database`` is migrated, and nobody else uses it.
 
@@ -125,12 +143,7 @@ def restore(database: Database, settings: Settings, path: Path, *, replace: bool
     database.engine.dispose()  # so that only others are counted
     with database.connection() as connection:
         readers = connection.execute(select(func.count()).select_from(Reader)).scalar_one()
-        others = connection.execute(
-            text(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-                " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
-            )
-        ).scalar_one()
+    others = _others(database)
     if others:
         raise BackupError(f"{others} other connections use the database: stop Paperround first, every process of it")
     if readers and not replace:

@@ -83,7 +83,8 @@ def test_what_comes_back_names_the_delivery_and_nobody_can_make_that_up(post: Po
         assert recipient.addr_spec not in made.envelope_sender
         # Aligned by DKIM, whatever the envelope: RFC 7489, 3.1.
         assert made.mail["From"].addresses[0].domain == "papers.example"
-    assert len({made.envelope_sender for made in post.mails if made.language is ENGLISH}) == len(DeliveryKind) + 1
+    english = [made for made in post.mails if made.language is ENGLISH]
+    assert len({made.envelope_sender for made in english}) == len(english) > 1
 
 
 def test_the_signature_holds_and_covers_what_mailboxes_ask_for(post: Post) -> None:
