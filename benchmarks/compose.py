@@ -96,7 +96,7 @@ class Peer:
         values = {
             "site_name": SITE_NAME, "origin": self._settings.origin, "lang": "en", "dir": "ltr",
             "postal_address": self._settings.postal_address, "title": "New papers", "headline": "New papers for you",
-            "summary": f"{draft.slot:%A, %d %B %Y}", "preheader": str(words[0]["title"]), "more": "",
+            "summary": f"{draft.slot:%A, %d %B %Y}", "preheader": str(words[0]["title"]), "more": "", "note": "",
             "preferences_url": self._links.preferences(reader.id),
             "unsubscribe_url": self._links.unsubscribe(reader.id), "cards": words,
         }  # fmt: skip

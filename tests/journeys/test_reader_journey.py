@@ -12,15 +12,16 @@ import pytest
 from playwright.sync_api import Browser, Page
 from sqlalchemy import select
 
-from service import rounds
+from service import rounds, translation
 from service.database import Database
 from service.database.tables import DeliveryState as State
 from service.database.tables import Reader, ReaderState
 from service.digests import plan
-from service.digests.compose import Composed, Composer
+from service.digests.compose import SITE_NAME, Composed, Composer
 from service.outbox import rows
 from service.outbox.claims import Outcome
 from service.subscribers import feedback, marks
+from service.translation import gettext as _
 from tests import factories
 from tests.journeys.conftest import Site
 
@@ -84,39 +85,39 @@ class Looked:
 def sign_up(page: Page, look: Looked, site: Site, database: Database) -> str:
     """From the form to the first digest, which is returned."""
     page.goto(f"{site.url}/subscribe")
-    look.at("Subscribe")
-    page.get_by_label("Your email address").fill("ada@example.org")
-    page.get_by_label("Your own keywords").fill("robots")
-    page.get_by_role("button", name="Subscribe", exact=True).click()
-    look.at("Check your inbox")
-    page.goto(link(post(database, site)["Confirm your subscription to Paperround"], "confirm"))
-    look.at("One click more")
-    page.get_by_role("button", name="Yes, send me my papers").click()
-    look.at("Your preferences")
-    assert page.get_by_text("Your first mail comes in a minute").is_visible()
+    look.at(_("Subscribe"))
+    page.get_by_label(_("Your email address")).fill("ada@example.org")
+    page.get_by_label(_("Your own keywords")).fill("robots")
+    page.get_by_role("button", name=_("Subscribe"), exact=True).click()
+    look.at(_("Check your inbox"))
+    page.goto(link(post(database, site)[_("Confirm your subscription to %(site)s", site=SITE_NAME)], "confirm"))
+    look.at(_("One click more"))
+    page.get_by_role("button", name=_("Yes, send me my papers.")).click()
+    look.at(_("Your preferences"))
+    assert page.get_by_text(_("Your first mail comes in a minute, if there is something on your topics.")).is_visible()
 
     rounds.plan_due(database, site.settings)
     mails = post(database, site)
-    digest = next(text for subject, text in mails.items() if subject != "Welcome to Paperround")
+    digest = next(text for subject, text in mails.items() if subject != _("Welcome to %(site)s", site=SITE_NAME))
     assert "Robots That Learn" in digest
     return digest
 
 
 def tune_and_judge(page: Page, database: Database, digest: str) -> None:
     """Change preferences; say that a paper is not for me."""
-    page.get_by_label("How much of robots").select_option("more")
-    page.get_by_label("A mail at once for robots").check()
-    page.get_by_label("Abstracts").select_option("full")
-    page.get_by_role("button", name="Save").click()
-    assert page.get_by_text("Saved.").is_visible()
+    page.get_by_label(_("How much of %(interest)s", interest="robots")).select_option("more")
+    page.get_by_label(_("A mail at once for %(interest)s", interest="robots")).check()
+    page.get_by_label(_("Abstracts")).select_option("full")
+    page.get_by_role("button", name=_("Save")).click()
+    assert page.get_by_text(_("Saved.")).is_visible()
     assert only(database).abstracts == "full"
 
     page.goto(link(digest, "feedback"))
-    word = page.get_by_role("button", name="👎 Not for me")
+    word = page.get_by_role("button", name=_("👎 Not for me"))
     if not word.is_visible():  # the first of the two links is the thumb up
         page.goto(re.sub("/up$", "/down", page.url))
-    page.get_by_role("button", name="👎 Not for me").click()
-    assert page.get_by_text("Noted").is_visible()
+    page.get_by_role("button", name=_("👎 Not for me")).click()
+    assert page.get_by_text(_("Noted: what is like this comes last from now on.")).is_visible()
     with database.transaction() as session:
         assert [each.liked for each in feedback.of(session, only(database).id)] == [False]
 
@@ -124,15 +125,15 @@ def tune_and_judge(page: Page, database: Database, digest: str) -> None:
 def go_through_the_papers(page: Page, look: Looked, database: Database, digest: str) -> None:
     """What matched is ticked off and put aside on a page of its own."""
     page.goto(link(digest, "preferences"))
-    page.get_by_role("link", name="Your papers").click()
-    look.at("Your papers")
-    page.get_by_role("button", name="Save Robots That Learn 1").click()
-    page.get_by_role("button", name="Mark all on this page as read").click()
-    page.get_by_role("link", name="Unread", exact=True).click()
-    assert page.get_by_text("Nothing unread.").is_visible()
-    page.get_by_role("link", name="Saved", exact=True).click()
+    page.get_by_role("link", name=_("Your papers")).click()
+    look.at(_("Your papers"))
+    page.get_by_role("button", name=f"{_('Save')} Robots That Learn 1").click()
+    page.get_by_role("button", name=_("Mark all on this page as read")).click()
+    page.get_by_role("link", name=_("Unread"), exact=True).click()
+    assert page.get_by_text(_("Nothing unread.")).is_visible()
+    page.get_by_role("link", name=_("Saved"), exact=True).click()
     assert page.locator("article h2").all_inner_texts() == ["Robots That Learn 1"]
-    look.at("Your papers")
+    look.at(_("Your papers"))
     with database.transaction() as session:
         assert len(marks.saved(session, only(database).id)) == 1
 
@@ -141,48 +142,52 @@ def pause_and_look_back(page: Page, look: Looked, site: Site, database: Database
     """Nothing comes; the digests so far are there."""
     page.goto(link(digest, "preferences"))
     day = (datetime.now(UTC) + timedelta(days=9)).date()
-    page.get_by_label("Pause until").fill(day.isoformat())
-    page.get_by_role("button", name="Save").click()
-    assert page.get_by_text("Your mails are paused").is_visible()
+    page.get_by_label(_("Pause until")).fill(day.isoformat())
+    page.get_by_role("button", name=_("Save")).click()
+    assert page.get_by_text(
+        _("Your mails are paused; the next one may come on %(when)s.", when="|").split("|")[0]
+    ).is_visible()
     factories.edition(database, factories.record("Robots at Rest"))
     assert plan.plan_due(database, site.settings, everyone=True).digests == 0
-    page.get_by_role("link", name="Your digests so far").click()
-    look.at("Your digests")
+    page.get_by_role("link", name=_("Your digests so far")).click()
+    look.at(_("Your digests"))
     page.locator("td a").first.click()
-    look.at("Your digest")
+    look.at(_("Your digest"))
 
 
 def move(page: Page, look: Looked, site: Site, database: Database, digest: str) -> None:
     """Sign in by mail; the new address confirms, the old one is told."""
     page.goto(link(digest, "preferences"))
-    page.get_by_role("button", name="Mail me a link to sign in").click()
-    page.goto(link(post(database, site)["Your link to sign in to Paperround"], "sign-in"))
-    look.at("Sign in")
-    page.get_by_role("button", name="Sign in").click()
-    look.at("Your account")
-    page.get_by_role("link", name="Move to another address").click()
-    look.at("Another address")
-    page.get_by_label("New email address").fill("ada@new.example.org")
-    page.get_by_role("button", name="Mail a link to the new address").click()
-    wanted = post(database, site)["Confirm this address for Paperround"]
+    page.get_by_role("button", name=_("Mail me a link to sign in")).click()
+    page.goto(link(post(database, site)[_("Your link to sign in to %(site)s", site=SITE_NAME)], "sign-in"))
+    look.at(_("Sign in"))
+    page.get_by_role("button", name=_("Sign in")).click()
+    look.at(_("Your account"))
+    page.get_by_role("link", name=_("Move to another address")).click()
+    look.at(_("Another address"))
+    page.get_by_label(_("New email address")).fill("ada@new.example.org")
+    page.get_by_role("button", name=_("Mail a link to the new address")).click()
+    wanted = post(database, site)[_("Confirm this address for %(site)s", site=SITE_NAME)]
     assert wanted.startswith("to ada@new.example.org\n")
     page.goto(link(wanted, "address"))
-    look.at("Your new address")
-    page.get_by_role("button", name="Yes, send my papers here.").click()
-    look.at("Your address is changed")
-    assert post(database, site)["Your Paperround mails go elsewhere now"].startswith("to ada@example.org\n")
+    look.at(_("Your new address"))
+    page.get_by_role("button", name=_("Yes, send my papers here.")).click()
+    look.at(_("Your address is changed"))
+    assert post(database, site)[_("Your %(site)s mails go elsewhere now", site=SITE_NAME)].startswith(
+        "to ada@example.org\n"
+    )
 
 
 def leave_and_come_back(page: Page, look: Looked, database: Database, digest: str) -> None:
     """Leaving asks nothing; less is offered after it."""
     page.goto(link(digest, "preferences"))
-    page.get_by_role("link", name="Unsubscribe").click()
-    look.at("Unsubscribe")
-    page.get_by_role("button", name="Unsubscribe").click()
-    look.at("You are unsubscribed")
+    page.get_by_role("link", name=_("Unsubscribe")).click()
+    look.at(_("Unsubscribe"))
+    page.get_by_role("button", name=_("Unsubscribe")).click()
+    look.at(_("You are unsubscribed"))
     assert only(database).state == ReaderState.UNSUBSCRIBED
-    page.get_by_role("button", name="One mail a week instead").click()
-    look.at("Less, then")
+    page.get_by_role("button", name=_("One mail a week instead")).click()
+    look.at(_("Less, then"))
     assert (only(database).state, only(database).cadence) == (ReaderState.ACTIVE, "weekly")
 
 
@@ -191,42 +196,50 @@ def be_forgotten(page: Page, look: Looked, site: Site, database: Database) -> No
     page.goto(f"{site.url}/sign-in")
     with database.connection() as connection:
         connection.exec_driver_sql("UPDATE delivery SET created_at = created_at - interval '1 hour'")
-    page.get_by_label("Your email address").fill("ada@new.example.org")
-    page.get_by_role("button", name="Mail me a link").click()
-    page.goto(link(post(database, site)["Your link to sign in to Paperround"], "sign-in"))
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_label(_("Your email address")).fill("ada@new.example.org")
+    page.get_by_role("button", name=_("Mail me a link")).click()
+    page.goto(link(post(database, site)[_("Your link to sign in to %(site)s", site=SITE_NAME)], "sign-in"))
+    page.get_by_role("button", name=_("Sign in")).click()
     with page.expect_download() as download:
-        page.get_by_role("link", name="Download all your data").click()
+        page.get_by_role("link", name=_("Download all your data (JSON)")).click()
     data = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
     assert data["reader"]["email"] == "ada@new.example.org"
-    page.get_by_role("link", name="Delete everything").click()
-    look.at("Delete everything")
-    page.get_by_role("button", name="Delete everything").click()
-    look.at("Everything is deleted")
-    assert post(database, site)["Goodbye from Paperround"].startswith("to ada@new.example.org\n")
+    page.get_by_role("link", name=_("Delete everything")).click()
+    look.at(_("Delete everything"))
+    page.get_by_role("button", name=_("Delete everything")).click()
+    look.at(_("Everything is deleted"))
+    assert post(database, site)[_("Goodbye from %(site)s", site=SITE_NAME)].startswith("to ada@new.example.org\n")
     with database.transaction() as session:
         assert session.scalars(select(Reader)).all() == []
 
 
 @pytest.mark.parametrize(
-    ("javascript", "width"), [(True, 1280), (False, 320)], ids=["with JavaScript", "a small phone"]
+    "from_the_right", [False, True], ids=["wide", "without JavaScript, small, dark, from the right"]
 )
 def test_from_signing_up_to_being_forgotten(
-    chromium: Browser, site: Site, database: Database, javascript: bool, width: int
+    chromium: Browser, site: Site, database: Database, from_the_right: bool
 ) -> None:
-    context = chromium.new_context(java_script_enabled=javascript, viewport={"width": width, "height": 800})
+    spoken = translation.of("ar" if from_the_right else "en")
+    context = chromium.new_context(
+        java_script_enabled=not from_the_right,
+        viewport={"width": 320 if from_the_right else 1280, "height": 800},
+        color_scheme="dark" if from_the_right else "light",
+        locale=spoken.tag,
+    )
     page = context.new_page()
     foreign: list[str] = []
     page.on("request", lambda request: foreign.append(request.url) if not request.url.startswith(site.url) else None)
-    look = Looked(page, with_axe=javascript and AXE.exists())
+    look = Looked(page, with_axe=not from_the_right and AXE.exists())
 
-    digest = sign_up(page, look, site, database)
-    tune_and_judge(page, database, digest)
-    go_through_the_papers(page, look, database, digest)
-    pause_and_look_back(page, look, site, database, digest)
-    move(page, look, site, database, digest)
-    leave_and_come_back(page, look, database, digest)
-    be_forgotten(page, look, site, database)
+    with translation.speaking(spoken):
+        digest = sign_up(page, look, site, database)
+        assert page.locator("html").get_attribute("dir") == spoken.direction
+        tune_and_judge(page, database, digest)
+        go_through_the_papers(page, look, database, digest)
+        pause_and_look_back(page, look, site, database, digest)
+        move(page, look, site, database, digest)
+        leave_and_come_back(page, look, database, digest)
+        be_forgotten(page, look, site, database)
     assert foreign == []
     context.close()
 
@@ -236,7 +249,7 @@ def test_from_signing_up_to_leaving_by_keyboard_alone(chromium: Browser, site: S
     focused = "document.activeElement.name || document.activeElement.textContent.trim()"
 
     def tab_to(name: str) -> None:
-        for _ in range(160):
+        for _tab in range(160):
             page.keyboard.press("Tab")
             if page.evaluate(focused) == name:
                 return
