@@ -195,8 +195,8 @@ class Composer:
         }
         self._frames: dict[str, _Frame] = {}
         """By language."""
-        self._cards: dict[tuple[str, int, int], tuple[float, Card]] = {}
-        """By language, paper and length of the abstract."""
+        self._cards: dict[tuple[str, int], tuple[float, dict[int, Card]]] = {}
+        """By language and paper: until when they serve, and by the length of the abstract."""
         self._papers: dict[int, tuple[float, archive.PaperView]] = {}
         self._readings: dict[int, tuple[float, Readings]] = {}
         self._evidence: dict[tuple[int, int], tuple[float, Evidence]] = {}
@@ -368,8 +368,10 @@ class Composer:
         within ``most_bytes``. In bytes: ``around`` is what stands around the cards in HTML and in text, ``feedback``
         what fills that hole. All of it is encoded length, which bounds the decoded one: so nothing is filled in vain.
         """
-        beside = [self._card(paper, cards.LONGEST_ABSTRACT // 3, now) for paper, _ in asides]
-        holes = self._card(entries[0][0], longest, now)  # All cards are of one template, so they have the same.
+        tag = translation.current().tag
+        beside = [self._card(paper, self._held(tag, paper, now), cards.LONGEST_ABSTRACT // 3) for paper, _ in asides]
+        held = [(paper, self._held(tag, paper, now)) for paper, _ in entries]
+        holes = self._card(*held[0], longest)  # All cards are of one template, so they have the same.
         reasons = [reason for _, reason in (*entries, *asides)]
         html_size = (
             around[0]
@@ -384,7 +386,7 @@ class Composer:
             + feedback * len(reasons) * holes.text.count("feedback")
         )
         while True:
-            chosen = [self._card(paper, longest, now) for paper, _ in entries]
+            chosen = [lengths.get(longest) or self._card(paper, lengths, longest) for paper, lengths in held]
             pages = html_size + sum([card.html.size for card in chosen])
             whole = pages + text_size + sum([card.text.size for card in chosen])
             fits = pages <= MOST_HTML_BYTES and (most_bytes is None or whole <= most_bytes)
@@ -478,16 +480,23 @@ class Composer:
         self._frames[tag] = made
         return made
 
-    def _card(self, paper: archive.PaperView, longest: int, now: float) -> Card:
-        key = (translation.current().tag, paper.id, longest)
-        held = self._cards.get(key)
-        if held is not None and held[0] > now:
-            return held[1]
-        card = cards.made(paper, self._templates, self._settings.origin, longest)
+    def _held(self, tag: str, paper: archive.PaperView, now: float) -> dict[int, Card]:
+        """The cards of a paper that are made and not too old, by the length of the abstract."""
+        found = self._cards.get((tag, paper.id))
+        if found is not None and found[0] > now:
+            return found[1]
+        lengths: dict[int, Card] = {}
         with self._lock:
             if len(self._cards) > _MOST_PAPERS:
                 self._cards.clear()
-            self._cards[key] = (now + _CARD_SECONDS, card)
+            self._cards[tag, paper.id] = (now + _CARD_SECONDS, lengths)
+        return lengths
+
+    def _card(self, paper: archive.PaperView, lengths: dict[int, Card], longest: int) -> Card:
+        """One of :meth:`_held`. Two threads may make the same one, and either serves."""
+        card = lengths.get(longest)
+        if card is None:
+            card = lengths[longest] = cards.made(paper, self._templates, self._settings.origin, longest)
         return card
 
     def _drafts(self, session: Session, claims: Sequence[Claim]) -> dict[int, Draft]:

@@ -116,7 +116,7 @@ class Links:
     def token(self, purpose: Purpose, reader_id: int) -> str:
         """What ``dumps`` would give, with the key derived and laid into the MAC once: every mail carries several."""
         signer, keyed = self._stamps[purpose]
-        value = base64_encode(str(reader_id)) + b"." + _stamp(signer.get_timestamp())
+        value = _named(reader_id) + b"." + _stamp(signer.get_timestamp())
         mac = keyed.copy()
         mac.update(value)
         return (value + b"." + base64_encode(mac.digest())).decode("ascii")
@@ -141,6 +141,12 @@ class Links:
 
     def _link(self, purpose: Purpose, reader_id: int) -> str:
         return f"{self._origin}/{purpose}/{self.token(purpose, reader_id)}"
+
+
+@lru_cache(maxsize=1_000)
+def _named(reader_id: int) -> bytes:
+    # For the few links of one mail.
+    return base64_encode(str(reader_id))
 
 
 @lru_cache(maxsize=8)

@@ -116,8 +116,9 @@ def main() -> None:
             time.sleep(0.05)
         chromium = playwright.chromium.launch(executable_path=program, args=QUIET)
         FOLDER.mkdir(parents=True, exist_ok=True)
+        scene = Scene(settings.origin, mail.html, _seat(database, settings))
         for shot in SHOTS:
-            _take(chromium, shot, Scene(settings.origin, mail.html, _seat(database, settings)))
+            _take(chromium, shot, scene)
         chromium.close()
         server.should_exit = True
         thread.join(20)
