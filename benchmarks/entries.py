@@ -59,6 +59,11 @@ def _times(row: Row, case: str, ours: str, theirs: str) -> float:
 
 
 _SQL: Final = "the same in PostgreSQL: joins, aggregates and windows"
+_PAGES: Final = (
+    Goal("day page, 99th percentile", lambda row: row["day"]["p99"], most=50, unit="ms"),
+    Goal("search, 99th percentile", lambda row: row["search"]["p99"], most=100, unit="ms"),
+    Goal("preview, 99th percentile", lambda row: row["preview"]["p99"], most=100, unit="ms"),
+)
 ENTRIES: Final = (
     Entry(
         "ingest",
@@ -200,10 +205,15 @@ ENTRIES: Final = (
         "FastAPI, SQLAlchemy and Jinja, nothing kept",
         "web",
         quick=("--papers", "1000", "--rounds", "1"),
-        goals=(
-            Goal("day page, 99th percentile", lambda row: row["day"]["p99"], most=50, unit="ms"),
-            Goal("search, 99th percentile", lambda row: row["search"]["p99"], most=100, unit="ms"),
-            Goal("preview, 99th percentile", lambda row: row["preview"]["p99"], most=100, unit="ms"),
-        ),
+        goals=_PAGES,
+    ),
+    Entry(
+        "web-two",
+        "the same from two web processes (`PAPERROUND_WEB_WORKERS=2`), one for each core",
+        "FastAPI, SQLAlchemy and Jinja, nothing kept",
+        "web",
+        full=("--workers", "2"),
+        quick=None,
+        goals=_PAGES,
     ),
 )

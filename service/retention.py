@@ -4,7 +4,7 @@ Each batch is a transaction of its own, and each finds its rows by an index, so 
 is never locked or read whole. A crash between two batches: the next run goes on. Any number may run at once.
 
 What readers' consent rests on is kept for ever; only from where it came is made coarse: the last byte of an IPv4
-address and the last ten of an IPv6 one, and the browser.
+address and the last ten of an IPv6 one, and the browser. What operators did (``audit_event``) is kept for ever too.
 """
 
 from __future__ import annotations
@@ -57,7 +57,15 @@ _TOKENS: Final = text("""
     )
     SELECT count(*) FROM gone
 """)
-_TOKENS_KEPT: Final = timedelta(days=30)
+# Ended long ago: no cookie opens them any more.
+_SESSIONS: Final = text("""
+    WITH gone AS (
+        DELETE FROM operator_session WHERE created_at < :before RETURNING 1
+    )
+    SELECT count(*) FROM gone
+""")
+_ENDED_KEPT: Final = timedelta(days=30)
+"""Of tokens and sessions, after their end: somebody may ask where a browser was signed in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,8 @@ class RetentionReport:
     """Consent events made coarse."""
     tokens: int
     """Of the API, dropped."""
+    sessions: int
+    """Of operators, dropped."""
 
 
 def apply(database: Database, settings: Settings, *, now: datetime | None = None) -> RetentionReport:
@@ -78,7 +88,12 @@ def apply(database: Database, settings: Settings, *, now: datetime | None = None
     return RetentionReport(
         deliveries=_in_batches(database, _DELIVERIES, moment, settings.keep_deliveries_days),
         visits=_in_batches(database, _VISITS, moment, settings.keep_visits_days),
-        tokens=_once(database, _TOKENS, {"before": moment - _TOKENS_KEPT}),
+        tokens=_once(database, _TOKENS, {"before": moment - _ENDED_KEPT}),
+        sessions=_once(
+            database,
+            _SESSIONS,
+            {"before": moment - _ENDED_KEPT - timedelta(hours=settings.operator_session_hours)},
+        ),
     )
 
 

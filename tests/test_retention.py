@@ -19,6 +19,7 @@ from service.subscribers.accounts import Signup
 from service.subscribers.consent import Visit
 from tests import factories
 from tests.delivery.servers import sink
+from tests.operators.conftest import enrolled, operator
 
 LATER = datetime.now(UTC) + timedelta(days=401)
 
@@ -95,3 +96,9 @@ def test_nothing_else_of_a_consent_can_be_changed(database: Database, settings: 
 def test_deliveries_cannot_be_dropped_before_their_bounces_come() -> None:
     with pytest.raises(ValueError, match="must be at least 30 days, or 0 for ever"):
         Settings(keep_deliveries_days=5)
+
+
+def test_sessions_of_operators_go_a_month_after_their_end(database: Database, settings: Settings) -> None:
+    enrolled(database, settings, operator(database))
+    assert retention.apply(database, settings, now=datetime.now(UTC) + timedelta(days=29)).sessions == 0
+    assert retention.apply(database, settings, now=datetime.now(UTC) + timedelta(days=31)).sessions == 1
