@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session, aliased
 from service.database import Database
 from service.database.tables import Interest, Topic, TopicEdit
 from service.matching import language, queries
+from service.matching.expression import Expression
 from service.papers import taxonomy
 
 log = structlog.get_logger(__name__)
@@ -161,10 +162,16 @@ def take_turn(session: Session) -> None:
     session.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": _TURN})
 
 
+@lru_cache(maxsize=1_000)
+def _meant(query: str) -> Expression:
+    # Each time one topic is edited, all are looked at.
+    return language.parse(query)
+
+
 def follow(session: Session) -> None:
     """Bring the table in step, in the transaction of a caller who has the turn."""
     entries = current(session).topics()
-    query_ids = queries.store_many(session, [language.parse(entry.query) for entry in entries])
+    query_ids = queries.store_many(session, [_meant(entry.query) for entry in entries])
     rows = [
         {
             "slug": entry.slug,
