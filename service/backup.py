@@ -37,7 +37,8 @@ from sqlalchemy import func, make_url, select, text, update
 from service import __version__
 from service.database import Database, migrations
 from service.database.engine import raw
-from service.database.tables import Delivery, DeliveryKind, Edition, Reader, ReaderState
+from service.database.tables import Delivery, Edition, Reader, ReaderState
+from service.outbox.kinds import DIGESTS
 from service.outbox.states import WAITING
 from service.papers import editions
 from service.readiness import prepare
@@ -172,7 +173,7 @@ def assume_delivered(database: Database, *, now: datetime | None = None) -> int:
         waiting = (
             update(Delivery)
             .where(
-                Delivery.kind.in_([DeliveryKind.DIGEST, DeliveryKind.RESEND]),
+                Delivery.kind.in_(DIGESTS),
                 Delivery.state.in_([*WAITING, "sending", "uncertain"]),
             )
             .values(state="cancelled", reply="assumed delivered before a restore", settled_at=moment,

@@ -10,29 +10,18 @@ from sqlalchemy.orm import Session
 
 from service.database.tables import DeliveryKind, ReaderState
 from service.outbox import letters
+from service.outbox.kinds import DIGESTS, ENTITLED
 from service.settings import Settings
 from service.subscribers import addresses, suppression
 
 # By the primary keys of the three tables. A letter goes to its own address, whatever its reader's is.
 _STILL_OURS = text("""
     SELECT delivery.id, delivery.kind, reader.state, coalesce(letter.address_key, reader.address_key),
-        delivery.kind IN ('digest', 'resend') AND reader.paused_until > now(),
-        delivery.kind IN ('digest', 'resend') AND EXISTS (SELECT FROM digest_pause)
+        reader.paused_until > now(), EXISTS (SELECT FROM digest_pause)
     FROM delivery LEFT JOIN reader ON reader.id = delivery.reader_id
         LEFT JOIN letter ON letter.delivery_id = delivery.id
     WHERE delivery.id = ANY(:ids) AND delivery.state = 'sending' AND delivery.lease_owner = :owner
 """)
-
-_ENTITLED: dict[DeliveryKind, frozenset[ReaderState]] = {
-    DeliveryKind.CONFIRM: frozenset({ReaderState.PENDING}),
-    DeliveryKind.WELCOME: frozenset({ReaderState.ACTIVE}),
-    DeliveryKind.DIGEST: frozenset({ReaderState.ACTIVE}),
-    DeliveryKind.RESEND: frozenset({ReaderState.ACTIVE}),
-    DeliveryKind.PAUSE_ENDED: frozenset({ReaderState.ACTIVE}),
-    DeliveryKind.ADDRESS_CONFIRM: frozenset({ReaderState.ACTIVE}),
-    DeliveryKind.ADDRESS_NOTICE: frozenset(ReaderState),
-    DeliveryKind.SIGN_IN: frozenset(ReaderState),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +48,13 @@ def recheck(session: Session, settings: Settings, owner: str, delivery_ids: Iter
     for delivery_id, kind, state, key, paused, all_paused in found:
         if key is None or (state is None and DeliveryKind(kind) not in letters.READERLESS):
             cancelled[delivery_id] = "the reader is gone"
-        elif paused:
+        elif paused and kind in DIGESTS:
             cancelled[delivery_id] = "the reader has paused"
-        elif state is not None and ReaderState(state) not in _ENTITLED.get(DeliveryKind(kind), ()):
+        elif state is not None and ReaderState(state) not in ENTITLED.get(DeliveryKind(kind), ()):
             cancelled[delivery_id] = f"the reader is {state}"
         elif hashes[key] in suppressed:
             cancelled[delivery_id] = "the address is suppressed"
-        elif all_paused:
+        elif all_paused and kind in DIGESTS:
             held.add(delivery_id)
         else:
             entitled.add(delivery_id)

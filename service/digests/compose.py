@@ -45,6 +45,7 @@ from service.matching import language
 from service.matching.expression import Expression
 from service.outbox import letters
 from service.outbox.claims import Claim
+from service.outbox.kinds import DIGESTS, ENTITLED
 from service.outbox.letters import LetterView
 from service.papers import archive
 from service.settings import Settings
@@ -68,18 +69,7 @@ _NO_LINK: Final = re.compile(r"[\w\s\"*()|&+’'-]+")
 _FRAME_HOLES: Final = (
     "title", "headline", "summary", "note", "preheader", "more", "preferences_url", "unsubscribe_url",
 )  # fmt: skip
-_ENTITLED: Final = {
-    DeliveryKind.DIGEST: (ReaderState.ACTIVE,),
-    DeliveryKind.RESEND: (ReaderState.ACTIVE,),
-    DeliveryKind.WELCOME: (ReaderState.ACTIVE,),
-    DeliveryKind.CONFIRM: (ReaderState.PENDING,),
-    DeliveryKind.SIGN_IN: tuple(ReaderState),
-    DeliveryKind.PAUSE_ENDED: (ReaderState.ACTIVE,),
-    DeliveryKind.ADDRESS_CONFIRM: (ReaderState.ACTIVE,),
-    DeliveryKind.ADDRESS_NOTICE: tuple(ReaderState),
-}
-_DIGESTS: Final = frozenset({DeliveryKind.DIGEST, DeliveryKind.RESEND})
-_LISTED: Final = _DIGESTS | {DeliveryKind.WELCOME, DeliveryKind.PAUSE_ENDED}
+_LISTED: Final = DIGESTS | {DeliveryKind.WELCOME, DeliveryKind.PAUSE_ENDED}
 """Part of the list: these carry one-click unsubscribe (RFC 8058)."""
 
 
@@ -221,13 +211,13 @@ class Composer:
                 made.append(self._posted(claim, reader, written.get(claim.delivery_id), now))
             elif reader is None:
                 made.append(Withheld(claim.delivery_id, "the reader is gone"))
-            elif ReaderState(reader.state) not in _ENTITLED[claim.kind]:
+            elif ReaderState(reader.state) not in ENTITLED[claim.kind]:
                 made.append(Withheld(claim.delivery_id, f"the reader is {reader.state}"))
             elif hashes[reader.id] in suppressed:
                 made.append(Withheld(claim.delivery_id, "the address is suppressed"))
-            elif claim.kind in _DIGESTS and reader.paused_until is not None and reader.paused_until > now:
+            elif claim.kind in DIGESTS and reader.paused_until is not None and reader.paused_until > now:
                 made.append(Withheld(claim.delivery_id, "the reader has paused"))
-            elif claim.kind not in _DIGESTS:
+            elif claim.kind not in DIGESTS:
                 with translation.speaking(translation.of(reader.language)):
                     parts = self._notice(session, claim.kind, reader)
                 made.append(self._sealed(claim, reader, parts, now))
@@ -608,7 +598,7 @@ class Composer:
         letter, suppressed = written
         if suppressed:
             return Withheld(claim.delivery_id, "the address is suppressed")
-        if reader is not None and ReaderState(reader.state) not in _ENTITLED.get(claim.kind, ()):
+        if reader is not None and ReaderState(reader.state) not in ENTITLED.get(claim.kind, ()):
             return Withheld(claim.delivery_id, f"the reader is {reader.state}")
         values = dict(letter.facts)
         if claim.kind is DeliveryKind.ADDRESS_CONFIRM:

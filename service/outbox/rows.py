@@ -16,9 +16,10 @@ from sqlalchemy.orm import Session
 from service.database import Database
 from service.database.tables import Delivery, DeliveryKind, DeliveryState
 from service.outbox.claims import Claim, Outcome
+from service.outbox.kinds import DIGESTS
 from service.outbox.states import WAITING
 
-PRIORITY: Final = {kind: 5 if kind in (DeliveryKind.DIGEST, DeliveryKind.RESEND) else 0 for kind in DeliveryKind}
+PRIORITY: Final = {kind: 5 if kind in DIGESTS else 0 for kind in DeliveryKind}
 """Smaller goes first: transactional mail overtakes digests."""
 _ALPHABET: Final = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", np.uint8)
 _LETTERS_OF_CHANCE: Final = 32

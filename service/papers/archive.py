@@ -64,12 +64,10 @@ class PaperView:
     def byline(self) -> str:
         """Who wrote it, in one line: names, else the organization, else how many they are; may be empty."""
         if self.authors:
-            total = max(self.author_count, len(self.authors))
-            if total == len(self.authors) <= _NAMED:
-                return joined(self.authors)
-            named = ", ".join(self.authors[: _NAMED - 1])
-            rest = total - len(self.authors[: _NAMED - 1])
-            return ngettext("%(authors)s and %(num)s more", "%(authors)s and %(num)s more", rest, authors=named)
+            if not self.unnamed:
+                return joined(self.named)
+            named = ", ".join(self.named)
+            return ngettext("%(authors)s and %(num)s more", "%(authors)s and %(num)s more", self.unnamed, authors=named)
         if self.organization:
             return self.organization
         if self.author_count:

@@ -23,6 +23,7 @@ from service.database.tables import (
     ReaderState,
 )
 from service.outbox import rows
+from service.outbox.kinds import DIGESTS
 from service.settings import Settings
 from service.subscribers import addresses, consent, interests, schedule, suppression
 from service.subscribers import sign_in as links
@@ -263,7 +264,7 @@ def update(
     _prefer(reader, settings, preferences)
     if until is not None and reader.state == ReaderState.ACTIVE:
         reader.paused_until = until
-        kinds = (DeliveryKind.DIGEST, DeliveryKind.RESEND, DeliveryKind.PAUSE_ENDED)
+        kinds = DIGESTS | {DeliveryKind.PAUSE_ENDED}
         rows.cancel_for_reader(session, reader_id, "the reader has paused", kinds=kinds, now=moment)
     elif reader.paused_until is not None:
         end_pause(session, settings, reader, moment)

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy.orm import Session
 from starlette.responses import Response
@@ -61,6 +61,25 @@ class Asked:
         return ", ".join(parts)
 
 
+def _asked(reader: str, day: str, edition: str, digest: str, topic: list[str] | None) -> Asked:
+    reader, day, edition, digest = (each.replace("\x00", "").strip()[:64] for each in (reader, day, edition, digest))
+    return Asked(reader, day, edition, digest, tuple(each.replace("\x00", "")[:64] for each in topic or ()))
+
+
+def _addressed(
+    reader: str = "",
+    day: str = "",
+    edition: str = "",
+    digest: str = "",
+    topic: Annotated[list[str] | None, Query()] = None,
+) -> Asked:
+    return _asked(reader, day, edition, digest, topic)
+
+
+Addressed = Annotated[Asked, Depends(_addressed)]
+"""As the query of an address says it."""
+
+
 def routes(desk: Desk) -> APIRouter:
     router = APIRouter(default_response_class=HTMLResponse)
 
@@ -87,16 +106,7 @@ def routes(desk: Desk) -> APIRouter:
         return desk.see(request, page)
 
     @router.get(_PATH)
-    def look(
-        request: Request,
-        reader: str = "",
-        day: str = "",
-        edition: str = "",
-        digest: str = "",
-        topic: Annotated[list[str] | None, Query()] = None,
-    ) -> Response:
-        asked = _asked(reader, day, edition, digest, topic)
-
+    def look(request: Request, asked: Addressed) -> Response:
         def page(seat: Seat, found: Shown | None, error: str) -> Response:
             values = {
                 "asked": asked,
@@ -111,14 +121,7 @@ def routes(desk: Desk) -> APIRouter:
         return looked(request, asked, page)
 
     @router.get(f"{_PATH}/html")
-    def inside(
-        request: Request,
-        reader: str = "",
-        day: str = "",
-        edition: str = "",
-        digest: str = "",
-        topic: Annotated[list[str] | None, Query()] = None,
-    ) -> Response:
+    def inside(request: Request, asked: Addressed) -> Response:
         """What stands in the frame: the mail's own styles apply, nothing loads or runs."""
 
         def page(_seat: Seat, found: Shown | None, error: str) -> Response:
@@ -127,7 +130,7 @@ def routes(desk: Desk) -> APIRouter:
                 content, 404 if error or not content else 200, headers={"Content-Security-Policy": MAIL_POLICY}
             )
 
-        return looked(request, _asked(reader, day, edition, digest, topic), page)
+        return looked(request, asked, page)
 
     @router.post(f"{_PATH}/test")
     def test(
@@ -151,11 +154,6 @@ def routes(desk: Desk) -> APIRouter:
         return desk.act(request, csrf, OperatorRole.EDITOR, act)
 
     return router
-
-
-def _asked(reader: str, day: str, edition: str, digest: str, topic: list[str] | None) -> Asked:
-    reader, day, edition, digest = (each.replace("\x00", "").strip()[:64] for each in (reader, day, edition, digest))
-    return Asked(reader, day, edition, digest, tuple(each.replace("\x00", "")[:64] for each in topic or ()))
 
 
 def _number(text: str, what: str, digits: int = 18) -> int:
