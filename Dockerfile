@@ -1,6 +1,6 @@
 # One image for every process: web, worker, beat, migrate. It runs as an unprivileged user, on a read-only file system
-# with a writable /data and /tmp. Run `make pin-images` before you rely on it: both tags become digests.
-FROM python:3.13-slim-bookworm AS build
+# with a writable /data and /tmp. What it stands on is pinned by digest; `make pin-images` takes in what was mended since.
+FROM python:3.13-slim-bookworm@sha256:67a1e1f215ccda113cfc024e8639049257e88f273898f595b61476d128d387e8 AS build
 WORKDIR /app
 RUN python -m venv /venv
 COPY requirements.lock .
@@ -12,7 +12,7 @@ COPY templates templates
 COPY translations translations
 RUN /venv/bin/pip install --no-cache-dir --no-deps --editable . && /venv/bin/python -m compileall -q service workers
 
-FROM python:3.13-slim-bookworm
+FROM python:3.13-slim-bookworm@sha256:67a1e1f215ccda113cfc024e8639049257e88f273898f595b61476d128d387e8
 RUN useradd --system --uid 10001 --create-home --home-dir /data paperround
 COPY --from=build /venv /venv
 COPY --from=build /app /app

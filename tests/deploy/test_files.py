@@ -52,6 +52,13 @@ def test_the_schema_would_refuse_a_misspelt_field() -> None:
         kubernetes_validate.validate(broken, kubernetes_validate.latest_version(), strict=True)
 
 
+def test_every_image_of_others_is_pinned_by_digest() -> None:
+    built_on = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    named = {each["image"] for name, each in COMPOSE["services"].items() if name not in OURS} | set(built_on)
+    assert len(named) >= 5
+    assert [each for each in named if not re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", each)] == []
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_our_containers_in_compose_are_confined(name: str) -> None:
     service = OURS[name]
