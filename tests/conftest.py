@@ -8,16 +8,23 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from sqlalchemy import create_engine, delete, func, literal, make_url, select, text
+from starlette.routing import Mount
 
 from service.database import Database, migrations
 from service.database.embedded import EmbeddedPostgres
 from service.database.tables import Base
 from service.settings import Settings
+from service.web.app import create_app
+from service.web.site import Site
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 """Real input beside the checkout, where the developers have it; never part of the repository."""
@@ -126,8 +133,12 @@ def _emptied(database: Database) -> None:
 @pytest.fixture
 def settings(tmp_path: Path, migrated_url: str) -> Settings:
     """Settings of an imaginary production site on the test database; the relay is nowhere until a test says where."""
+    return _production(tmp_path, migrated_url)
+
+
+def _production(home: Path, migrated_url: str) -> Settings:
     return Settings(
-        home=tmp_path,
+        home=home,
         database_url=migrated_url,
         secret=SecretStr("a-secret-that-only-the-tests-know-0123456789"),
         site_url="https://papers.example",
@@ -141,3 +152,29 @@ def settings(tmp_path: Path, migrated_url: str) -> Settings:
         signups_per_network_hour=0,
         api_requests_per_minute=10_000,
     )
+
+
+@pytest.fixture(scope="session")
+def standing_site(tmp_path_factory: pytest.TempPathFactory, migrated_url: str) -> FastAPI:
+    """The whole site, for :func:`browser`: building it takes longer than most tests of it."""
+    return create_app(_production(tmp_path_factory.mktemp("site"), migrated_url), Database(migrated_url))
+
+
+@pytest.fixture
+def browser(standing_site: FastAPI, database: Database) -> Iterator[TestClient]:
+    """A browser without cookies on a site that remembers nothing."""
+    held = vars(standing_site.state.site)
+    for name, each in vars(Site).items():
+        if isinstance(each, cached_property) and name not in _PARTS_OF_THE_PROGRAM:
+            held.pop(name, None)
+    held["database"] = database
+    api = next(each.app for each in standing_site.routes if isinstance(each, Mount) and each.name == "api")
+    assert isinstance(api, FastAPI)
+    # Middleware is built anew with the first request, and what it holds with it.
+    standing_site.middleware_stack = api.middleware_stack = None
+    with TestClient(standing_site, base_url="https://papers.example", follow_redirects=False) as client:
+        yield client
+
+
+_PARTS_OF_THE_PROGRAM: Final = {"_templates", "preview"}
+"""What a site keeps of itself, not of what it was asked."""

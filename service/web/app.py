@@ -71,7 +71,7 @@ def create_app(settings: Settings, database: Database, site: Site | None = None)
     app = FastAPI(title="Paperround", docs_url=None, redoc_url=None, openapi_url=None)
     # The last added stands first: the proxy's word, then the guard, then the language, then the kept pages.
     app.state.site = site
-    app.add_middleware(Pages, settings=settings, database=database, archive=site.archive)
+    app.add_middleware(Pages, site=site)
     app.add_middleware(Speaks, secure=settings.origin.startswith("https:"))
     app.add_middleware(Guard)
     if settings.trusted_proxies:

@@ -27,12 +27,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import translation
 from service.database import Database
-from service.matching.search import Archive
 from service.papers import stamp
 from service.settings import Settings
 from service.web import variants
 from service.web.address import CURRENT, PageAddress
-from service.web.site import FOLDER
+from service.web.site import FOLDER, Site
 from service.web.variants import Variant
 
 log = structlog.get_logger(__name__)
@@ -127,15 +126,15 @@ class Papers:
 class Pages:
     """ASGI middleware: answers public GETs from kept pages, the same page rendered once however many wait for it."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, database: Database, archive: Archive) -> None:
+    def __init__(self, app: ASGIApp, site: Site) -> None:
         # Secret pages too: none shows a stranger's words beside a secret, which is what BREACH needs.
         self._app = GZipMiddleware(app, minimum_size=_SMALLEST_COMPRESSED, compresslevel=6)
         # What is made for one request only is compressed in a third of the time, and is a fifth larger.
         self._once = GZipMiddleware(app, minimum_size=_SMALLEST_COMPRESSED, compresslevel=2)
-        self._papers = Papers(settings, database)
-        self._archive = archive
-        self._lag = settings.page_seconds
-        self._room = settings.page_cache_mib * 1024 * 1024
+        self._papers = Papers(site.settings, site.database)
+        self._archive = site.archive
+        self._lag = site.settings.page_seconds
+        self._room = site.settings.page_cache_mib * 1024 * 1024
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._size = 0
         self._makers = asyncio.Semaphore(_MADE_AT_ONCE)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,7 +13,6 @@ from service.operators import accounts, second_factor, sessions, sign_in
 from service.settings import Settings
 from service.subscribers.tokens import Links
 from service.web.admin.desk import COOKIE
-from service.web.app import create_app
 
 NOW = datetime.now(UTC)
 
@@ -34,14 +33,6 @@ def enrolled(database: Database, settings: Settings, operator_id: int) -> tuple[
         verdict, token = sessions.verify(session, settings, seat, second_factor.code(secret, moment), now=moment)
         assert verdict is sessions.Verdict.TAKEN
     return token, secret
-
-
-@pytest.fixture
-def browser(settings: Settings, database: Database) -> Iterator[TestClient]:
-    with TestClient(
-        create_app(settings, database), base_url="https://papers.example", follow_redirects=False
-    ) as client:
-        yield client
 
 
 @pytest.fixture

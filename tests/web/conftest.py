@@ -1,21 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from fastapi.testclient import TestClient
 
 from service.database import Database
-from service.settings import Settings
 from service.subscribers import catalogue
-from service.web.app import create_app
 
 
 @pytest.fixture
-def browser(settings: Settings, database: Database) -> Iterator[TestClient]:
-    """A browser without cookies on the whole site."""
+def browser(browser: TestClient, database: Database) -> TestClient:
+    """A browser without cookies on the whole site, with its topics."""
     catalogue.sync(database)
-    with TestClient(
-        create_app(settings, database), base_url="https://papers.example", follow_redirects=False
-    ) as client:
-        yield client
+    return browser

@@ -18,7 +18,6 @@ from service.matching.language import QueryError
 from service.web import forms
 from service.web.api import catalogue, preferences, reading, subscribing
 from service.web.api.shapes import ProblemOut
-from service.web.limits import Limits
 from service.web.problem import MEDIA_TYPE, problem
 from service.web.site import Site
 
@@ -45,7 +44,7 @@ def create_api(site: Site) -> FastAPI:
         contact={"name": site.settings.sender_name},
     )
     app.state.site = site
-    app.add_middleware(_Allowance, limits=site.limits, most=site.settings.api_requests_per_minute)
+    app.add_middleware(_Allowance, site=site)
     for room in (reading, catalogue, subscribing, preferences):
         app.include_router(room.routes(site))
 
@@ -90,10 +89,10 @@ def _add_errors(app: FastAPI) -> None:
 class _Allowance:
     """ASGI middleware: counts requests and tells what is left (draft-ietf-httpapi-ratelimit-headers)."""
 
-    def __init__(self, app: ASGIApp, limits: Limits, most: int) -> None:
+    def __init__(self, app: ASGIApp, site: Site) -> None:
         self._app = app
-        self._limits = limits
-        self._policy = f'"minute";q={most};w=60'
+        self._limits = site.limits
+        self._policy = f'"minute";q={site.settings.api_requests_per_minute};w=60'
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
