@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Final
 
-from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from service.database.tables import Query
 from service.matching.expression import Expression, canonical
+
+_STORE: Final = text("""
+    INSERT INTO query (canonical, digest)
+    SELECT * FROM unnest(CAST(:canonicals AS text[]), CAST(:digests AS bytea[]))
+    ON CONFLICT (digest) DO NOTHING
+""")
 
 
 def store(session: Session, expression: Expression) -> int:
@@ -21,12 +27,12 @@ def store(session: Session, expression: Expression) -> int:
 def store_many(session: Session, expressions: Sequence[Expression]) -> list[int]:
     """The ids of the queries' rows, in the order given."""
     texts = [canonical(expression) for expression in expressions]
-    by_digest = {hashlib.sha256(text.encode()).digest(): text for text in texts}
+    by_digest = {hashlib.sha256(each.encode()).digest(): each for each in texts}
     if not by_digest:
         return []
     # Inserted in one order everywhere, so that two sessions with the same queries cannot wait for each other.
-    rows = [{"canonical": by_digest[digest], "digest": digest} for digest in sorted(by_digest)]
-    session.execute(insert(Query).on_conflict_do_nothing(index_elements=[Query.digest]), rows)
+    digests = sorted(by_digest)
+    session.execute(_STORE, {"canonicals": [by_digest[digest] for digest in digests], "digests": digests})
     found = session.execute(select(Query.canonical, Query.id).where(Query.digest == func.any(list(by_digest))))
     ids = dict(found.all())
-    return [ids[text] for text in texts]
+    return [ids[each] for each in texts]
