@@ -36,7 +36,7 @@ from service.database import Database
 from service.database.tables import Topic
 from service.delivery import crew, dkim
 from service.digests import plan
-from service.digests.compose import Composer
+from service.mails.compose import Composer
 from service.papers import editions, ingest
 from service.papers.record import Identifier, PaperRecord
 from service.papers.samples import SampleSource

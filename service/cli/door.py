@@ -14,7 +14,7 @@ from service import logs
 from service.backup import BackupError
 from service.database import Database, DatabaseError
 from service.delivery.mailbox import Mailbox
-from service.digests.note import NoteError
+from service.mails.note import NoteError
 from service.matching.language import QueryError
 from service.operators.accounts import OperatorError
 from service.papers.record import SourceError

@@ -13,7 +13,7 @@ from typing import Protocol
 
 
 class Outgoing(Protocol):
-    """A message ready for its envelope (``digests.compose.Composed`` is one)."""
+    """A message ready for its envelope (``mails.compose.Composed`` is one)."""
 
     @property
     def delivery_id(self) -> int: ...

@@ -18,7 +18,8 @@ from service.database import Database
 from service.database.tables import Abstracts, Cadence, Digest, Edition, Paper, Query, Reader, Topic
 from service.digests import notes, plan
 from service.digests.candidates import Entries, Interests, Ints, Matches
-from service.digests.compose import Composer, Draft, RenderedMail
+from service.mails.compose import Composer, RenderedMail
+from service.mails.material import Draft
 from service.matching import expression, stock
 from service.matching.edition import EditionIndex
 from service.settings import Settings

@@ -14,8 +14,9 @@ from fastapi import APIRouter, Form, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
 
-from service.digests import note, rest
+from service.digests import rest
 from service.digests.rest import Matched
+from service.mails import note
 from service.matching import alike, language, marking
 from service.matching.expression import terms
 from service.matching.marking import Piece

@@ -19,7 +19,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 import service
 from service import translation
 from service.database import Database
-from service.digests import evidence
+from service.mails import evidence
 from service.matching.marking import Piece
 from service.matching.search import Archive
 from service.settings import Settings

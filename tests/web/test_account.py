@@ -26,7 +26,7 @@ from service.database.tables import (
 )
 from service.delivery.recheck import recheck
 from service.digests import plan
-from service.digests.compose import Composed, Composer, Withheld
+from service.mails.compose import Composed, Composer, Withheld
 from service.outbox import letters, rows
 from service.settings import Settings
 from service.subscribers import (

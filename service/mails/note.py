@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from service.digests import quoted
-from service.digests.evidence import NOTHING, Evidence
-from service.digests.lines import wrapped
+from service.mails import quoted
+from service.mails.lines import wrapped
+from service.mails.parts import NOTHING, Words
 from service.translation import Language, gettext
 
 LONGEST: Final = 1_000
@@ -62,7 +62,7 @@ def paragraphs(text: str) -> tuple[Paragraph, ...]:
 
 
 @lru_cache(maxsize=200)
-def encoded(text: str, _language: Language) -> Evidence:
+def encoded(text: str, _language: Language) -> Words:
     """A note as it stands on top of a mail: made once for each note and language; nothing where there is none.
 
     ``_language`` is the one of the moment: it belongs to what is remembered.
@@ -76,7 +76,7 @@ def encoded(text: str, _language: Language) -> Evidence:
         '<div class="rule" style="border-top:1px solid #dde1e7;margin-top:16px;padding-top:12px;">'
         f'<p class="by" style="color:#56606f;font-size:13px;">{html.escape(heading)}</p>{body}</div>'
     )
-    return Evidence(quoted.encoded(page), quoted.encoded(f"\n\n{plain(text)}"))
+    return Words(quoted.encoded(page), quoted.encoded(f"\n\n{plain(text)}"))
 
 
 def plain(text: str) -> str:

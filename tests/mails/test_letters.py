@@ -14,7 +14,7 @@ from sqlalchemy import delete, select, update
 from service.database import Database
 from service.database.tables import AddressChange, Delivery, DeliveryKind, Reader, ReaderState
 from service.delivery.recheck import recheck
-from service.digests.compose import Composed, Composer, Withheld
+from service.mails.compose import Composed, Composer, Withheld
 from service.outbox import letters, rows
 from service.outbox.letters import LetterView
 from service.settings import Settings

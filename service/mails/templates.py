@@ -15,8 +15,8 @@ from markupsafe import Markup
 
 import service
 from service import translation
-from service.digests import mjml, quoted
-from service.digests.lines import wrapped
+from service.mails import mjml, quoted
+from service.mails.lines import wrapped
 
 FOLDER: Final = Path(service.__file__).parent.parent / "templates" / "email"
 """One folder a mail: ``subject.txt``, ``preheader.txt``, ``body.mjml``, ``body.txt``; shared pieces in ``layout``."""

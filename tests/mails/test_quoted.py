@@ -5,7 +5,7 @@ import quopri
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.digests.quoted import encoded
+from service.mails.quoted import encoded
 
 TEXT = st.text(alphabet=st.characters(codec="utf-8"), max_size=200) | st.text(
     alphabet="ab=.... \t\n\ré中😀", max_size=300

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from service.digests.lines import wrapped
-from service.digests.message import shortened
-from service.digests.templates import Fragments, Templates, holes
+from service.mails.lines import wrapped
+from service.mails.message import shortened
+from service.mails.templates import Fragments, Templates, holes
 from service.papers.archive import PaperView
 from service.translation import day, ngettext
 from service.translation import gettext as _

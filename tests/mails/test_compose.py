@@ -14,9 +14,10 @@ from sqlalchemy import delete, select
 
 from service.database import Database
 from service.database.tables import Delivery, DeliveryKind, Digest, Paper, Reader, ReaderState
-from service.digests import mjml, plan
-from service.digests.cards import shortened_at_sentence
-from service.digests.compose import Composed, Composer, Withheld
+from service.digests import plan
+from service.mails import mjml
+from service.mails.cards import shortened_at_sentence
+from service.mails.compose import Composed, Composer, Withheld
 from service.outbox import rows
 from service.outbox.claims import Claim
 from service.settings import Settings

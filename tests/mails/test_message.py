@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.digests import message, quoted
-from service.digests.message import HeaderError, Headers, Sender, assembled, subject
+from service.mails import message, quoted
+from service.mails.message import HeaderError, Headers, Sender, assembled, subject
 
 SENDER = Sender("Paperround", "digest@papers.example", "digest.papers.example", "abcdef012345")
 

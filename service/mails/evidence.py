@@ -9,10 +9,11 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
-from service.digests import quoted
-from service.digests.lines import wrapped
+from service.mails import quoted
+from service.mails.lines import wrapped
+from service.mails.parts import NOTHING, Words
 from service.matching import marking
 from service.matching.expression import Expression, authors, terms
 from service.matching.marking import Piece, Reading
@@ -30,16 +31,6 @@ class Readings:
     paper: PaperView
     title: Reading
     abstract: Reading
-
-
-class Evidence(NamedTuple):
-    """An excerpt with its words marked, encoded for both parts of a mail; empty where there is nothing to show."""
-
-    html: bytes
-    text: bytes
-
-
-NOTHING: Final = Evidence(b"", b"")
 
 
 def read(paper: PaperView) -> Readings:
@@ -65,12 +56,12 @@ def found(readings: Readings, expression: Expression) -> list[Piece]:
     return [Piece(author, marked=True) for author in readings.paper.authors if named and name(author) in named][:1]
 
 
-def encoded(pieces: Sequence[Piece]) -> Evidence:
-    """For HTML with ``mark`` elements, for text with asterisks."""
+def encoded(pieces: Sequence[Piece]) -> Words:
+    """In HTML with ``mark`` elements, in the text with asterisks; nothing where there is nothing to show."""
     if not pieces:
         return NOTHING
     marked = "".join(
         f"<mark>{html.escape(piece.text)}</mark>" if piece.marked else html.escape(piece.text) for piece in pieces
     )
     plain = "".join(f"*{piece.text}*" if piece.marked else piece.text for piece in pieces)
-    return Evidence(quoted.encoded(f": {marked}"), quoted.encoded(":\n" + wrapped(plain, indent="  ")))
+    return Words(quoted.encoded(f": {marked}"), quoted.encoded(":\n" + wrapped(plain, indent="  ")))
