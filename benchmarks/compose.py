@@ -10,10 +10,6 @@ the same key and the same canonicalization. One thread each, in turns; medians o
 
 from __future__ import annotations
 
-import argparse
-import json
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -28,6 +24,7 @@ from typing import Any
 import dkim as dkimpy
 
 from benchmarks.round import Invented, enrol
+from benchmarks.telling import options, scratch, tell
 from service.database import Database
 from service.delivery import dkim
 from service.digests import plan
@@ -176,15 +173,11 @@ def measured(folder: Path, rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     wanted = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="paperround-benchmark-"))
-    try:
+    with scratch() as folder:
         figures = measured(folder, wanted.rounds)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     row = {
         "bench": "compose",
         "unit": "ms/digest",
@@ -193,10 +186,7 @@ def main() -> None:
     }
     row["ratio"] = round(row["peer"] / row["ours"], 1)
     row |= figures
-    if not wanted.json:
-        for name, value in row.items():
-            print(f"{name:14} {value}")
-    print(json.dumps(row))
+    tell(row, only_json=wanted.json)
 
 
 if __name__ == "__main__":
