@@ -28,11 +28,11 @@ from service.subscribers.catalogue import Catalogue
 from service.subscribers.consent import Visit
 from service.subscribers.tokens import Links
 from service.translation import gettext as _
-from service.web import speaking
-from service.web.address import CURRENT
 from service.web.examples import Examples
 from service.web.kept import Kept
-from service.web.limits import Limits
+from service.web.serving import speaking
+from service.web.serving.address import CURRENT
+from service.web.serving.limits import Limits
 
 FOLDER: Final = Path(service.__file__).parent.parent / "templates" / "web"
 STATIC: Final = FOLDER / "static"
@@ -87,7 +87,7 @@ class Site:
 
     @cached_property
     def preview(self) -> Callable[[object], str]:
-        """A preview as a piece of a page (:class:`service.web.previewing.PreviewView`)."""
+        """A preview as a piece of a page (:class:`service.web.papers.previewing.PreviewView`)."""
         macro: Callable[[object], str] = self._templates.get_template("macros.html").module.preview  # type: ignore[attr-defined]  # a macro
         return macro
 

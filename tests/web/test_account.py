@@ -43,7 +43,7 @@ from service.subscribers.accounts import AccountError
 from service.subscribers.consent import Visit
 from service.subscribers.returned import Return
 from service.subscribers.tokens import Links, Purpose, TokenError
-from service.web.account import COOKIE
+from service.web.readers.account import COOKIE
 from tests import factories
 
 HERE = "https://papers.example"

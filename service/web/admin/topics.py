@@ -20,10 +20,10 @@ from service.operators.sessions import Seat
 from service.subscribers import catalogue, topic_edits
 from service.subscribers.catalogue import CatalogueError, TopicEntry
 from service.subscribers.topic_edits import TopicView
-from service.web import previewing
 from service.web.admin.desk import Csrf, Desk, Done, Refused
-from service.web.forms import InterestForm
-from service.web.previewing import PreviewView
+from service.web.papers import previewing
+from service.web.papers.previewing import PreviewView
+from service.web.serving.forms import InterestForm
 from service.web.site import Site
 
 _PATH: Final = "/admin/topics"

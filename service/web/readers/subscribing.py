@@ -17,10 +17,12 @@ from service.subscribers.consent import Visit
 from service.subscribers.tokens import Purpose
 from service.translation import gettext as _
 from service.translation import later
-from service.web import forms, named, preferences, previewing
-from service.web.forms import InterestForm
-from service.web.liked import Liked, into_queries
-from service.web.previewing import PreviewView
+from service.web.papers import previewing
+from service.web.papers.previewing import PreviewView
+from service.web.readers import named, preferences
+from service.web.readers.liked import Liked, into_queries
+from service.web.serving import forms
+from service.web.serving.forms import InterestForm
 from service.web.site import Site, visit
 
 _ONCE_MORE: Final = later(

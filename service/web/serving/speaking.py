@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import translation
 from service.translation import Language
-from service.web.guard import PRIVATE
+from service.web.serving.guard import PRIVATE
 
 PARAMETER: Final = "lang"
 COOKIE: Final = "lang"

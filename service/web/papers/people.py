@@ -14,9 +14,9 @@ from service.matching.expression import Exact, Expression, Text
 from service.matching.language import QueryError
 from service.papers import archive
 from service.papers.archive import PaperView
-from service.web import pages, previewing
-from service.web.address import named
-from service.web.pages import PageNumber
+from service.web.papers import pages, previewing
+from service.web.papers.pages import PageNumber
+from service.web.serving.address import named
 from service.web.site import Site
 
 LONGEST: Final = 300

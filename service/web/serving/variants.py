@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from service import translation
 
 VARY: Final = "Accept-Encoding"
-"""Every header that is read here; :mod:`service.web.speaking` names those by which it chooses the language."""
+"""Every header that is read here; :mod:`service.web.serving.speaking` names those by which it chooses the language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,5 +27,5 @@ class Variant:
 
 
 def variant(headers: Headers) -> Variant:
-    """The way a request wants a page. Its language was chosen before (:class:`service.web.speaking.Speaks`)."""
+    """The way a request wants a page. Its language was chosen before (:class:`service.web.serving.speaking.Speaks`)."""
     return Variant(translation.current().tag, "gzip" in headers.get("accept-encoding", ""))

@@ -28,10 +28,10 @@ from service.subscribers.interests import InterestError
 from service.subscribers.marks import Act, MarkView
 from service.subscribers.tokens import Purpose
 from service.translation import gettext as _
-from service.web import account, named, preferences
-from service.web.address import FORMATS
-from service.web.pages import PageNumber
-from service.web.preferences import Door
+from service.web.papers.pages import PageNumber
+from service.web.readers import account, named, preferences
+from service.web.readers.preferences import Door
+from service.web.serving.address import FORMATS
 from service.web.site import Site
 
 _PAGE: Final = 25

@@ -9,7 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.web.problem import problem
+from service.web.serving.problem import problem
 
 LARGEST_BODY: Final = 256 * 1024
 """Bytes of a posted form."""

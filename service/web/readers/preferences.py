@@ -20,9 +20,11 @@ from service.subscribers import accounts, interests, schedule, sign_in
 from service.subscribers.accounts import ReaderView
 from service.subscribers.tokens import Purpose
 from service.translation import gettext as _
-from service.web import forms, named, previewing
-from service.web.forms import InterestForm
-from service.web.previewing import PreviewView
+from service.web.papers import previewing
+from service.web.papers.previewing import PreviewView
+from service.web.readers import named
+from service.web.serving import forms
+from service.web.serving.forms import InterestForm
 from service.web.site import Site
 
 

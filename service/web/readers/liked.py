@@ -20,7 +20,7 @@ from service.papers import archive, identity
 from service.papers.archive import PaperView
 from service.papers.identity import ARXIV, DOI
 from service.translation import gettext as _
-from service.web.forms import InterestForm
+from service.web.serving.forms import InterestForm
 from service.web.site import Site
 
 MOST: Final = 10

@@ -22,7 +22,7 @@ from service.papers import announced, periods
 from service.papers.announced import Dated
 from service.subscribers import access, accounts
 from service.subscribers.tokens import TokenError
-from service.web.address import FORMATS
+from service.web.serving.address import FORMATS
 from service.web.site import Site
 
 _ENTRIES: Final = 50

@@ -19,8 +19,9 @@ from service.subscribers.addresses import AddressError
 from service.subscribers.sign_in import Sessions
 from service.subscribers.tokens import Purpose
 from service.translation import gettext as _
-from service.web import forms, named, preferences
-from service.web.preferences import Door
+from service.web.readers import named, preferences
+from service.web.readers.preferences import Door
+from service.web.serving import forms
 from service.web.site import Site, visit
 
 COOKIE: Final = "paperround_session"

@@ -27,7 +27,7 @@ from service.translation import gettext as _
 from service.translation import ngettext, number, topical
 from service.web import examples as shown
 from service.web.examples import ExampleView
-from service.web.forms import InterestForm
+from service.web.serving.forms import InterestForm
 from service.web.site import Site
 
 _MOST_FIELDS: Final = 400

@@ -16,7 +16,7 @@ from service.papers import archive, coverage, samples
 from service.papers.identity import ARXIV, DOI, TITLE
 from service.papers.record import Identifier
 from service.translation import gettext as _
-from service.web import previewing
+from service.web.papers import previewing
 from service.web.site import Site
 
 _PAGE: Final = 50

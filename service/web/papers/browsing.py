@@ -15,7 +15,7 @@ from service import translation
 from service.papers import announced, archive, periods
 from service.papers.archive import PaperView
 from service.translation import gettext as _
-from service.web.pages import PageNumber
+from service.web.papers.pages import PageNumber
 from service.web.site import Site
 
 _PAGE: Final = 50

@@ -27,8 +27,9 @@ from service.subscribers.accounts import ReaderView
 from service.subscribers.feedback import FeedbackError
 from service.subscribers.tokens import ExpiredToken, Purpose, TokenError
 from service.translation import gettext as _
-from service.web import forms, previewing
-from service.web.forms import InterestForm
+from service.web.papers import previewing
+from service.web.serving import forms
+from service.web.serving.forms import InterestForm
 from service.web.site import Site
 
 _LARGEST_ID: Final = 2**63 - 1

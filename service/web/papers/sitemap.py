@@ -12,8 +12,8 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.responses import Response
 
 from service.papers import announced, archive, periods
-from service.web.browsing import month, week
-from service.web.guard import PRIVATE
+from service.web.papers.browsing import month, week
+from service.web.serving.guard import PRIVATE
 from service.web.site import Site
 
 PART: Final = 20_000
