@@ -32,7 +32,13 @@ _ONCE_MORE: Final = later(
 
 def routes(site: Site) -> APIRouter:
     router = APIRouter(default_response_class=HTMLResponse)
+    _add_subscribing(router, site)
+    _add_confirming(router, site)
+    _add_leaving(router, site)
+    return router
 
+
+def _add_subscribing(router: APIRouter, site: Site) -> None:
     @router.get("/subscribe")
     def subscribe_form(
         topic: Annotated[list[str] | None, Query()] = None, query: Annotated[list[str] | None, Query()] = None
@@ -54,6 +60,8 @@ def routes(site: Site) -> APIRouter:
             return await run_in_threadpool(lambda: _subscribe_page(site, form, [], previewing.view(site, form)))
         return await run_in_threadpool(_subscribe, site, form, visit(request))
 
+
+def _add_confirming(router: APIRouter, site: Site) -> None:
     @router.get("/confirm/{token}")
     def confirm_button(token: str) -> HTMLResponse:
         def page(reader: ReaderView) -> HTMLResponse:
@@ -86,6 +94,8 @@ def routes(site: Site) -> APIRouter:
 
         return named.reader(site, Purpose.CONFIRM, token, act)
 
+
+def _add_leaving(router: APIRouter, site: Site) -> None:
     @router.get("/unsubscribe/{token}")
     def unsubscribe_button(token: str) -> HTMLResponse:
         def page(reader: ReaderView) -> HTMLResponse:
@@ -124,8 +134,6 @@ def routes(site: Site) -> APIRouter:
             )
 
         return named.reader(site, Purpose.LESS, token, act)
-
-    return router
 
 
 def _look_at_likes(site: Site, form: InterestForm) -> HTMLResponse:
