@@ -37,9 +37,10 @@ from benchmarks.telling import options, scratch, tell
 from service.database import Database
 from service.readiness import open_ready
 from service.settings import Settings
-from service.subscribers import accounts, catalogue, interests
+from service.subscribers import accounts, interests
 from service.subscribers.accounts import Preferences, Signup
 from service.subscribers.consent import Visit
+from service.subscribers.topics import catalogue
 
 CONSENT: Final = "Signed up at an invented desk, forms of 2026"
 HEADER: Final = ("email", "topics", "queries", "hour", "timezone")

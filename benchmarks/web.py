@@ -42,7 +42,7 @@ from service.database.engine import raw
 from service.papers.samples import SampleSource
 from service.readiness import open_ready
 from service.settings import Settings
-from service.subscribers import catalogue
+from service.subscribers.topics import catalogue
 
 AT_ONCE = 50
 DAYS = 365

@@ -23,10 +23,11 @@ from service.mails import evidence
 from service.matching.marking import Piece
 from service.matching.search import Archive
 from service.settings import Settings
-from service.subscribers import catalogue, consent
-from service.subscribers.catalogue import Catalogue
+from service.subscribers import consent
 from service.subscribers.consent import Visit
 from service.subscribers.tokens import Links
+from service.subscribers.topics import catalogue
+from service.subscribers.topics.catalogue import Catalogue
 from service.translation import gettext as _
 from service.web.examples import Examples
 from service.web.kept import Kept

@@ -29,9 +29,10 @@ from service.mails.compose import Composed, Composer, Withheld
 from service.outbox import letters, rows
 from service.outbox.claims import Claim, Outcome
 from service.settings import Settings
-from service.subscribers import catalogue, returned
+from service.subscribers import returned
 from service.subscribers.interests import UnknownTopic
 from service.subscribers.tokens import Links
+from service.subscribers.topics import catalogue
 from tests import factories
 
 

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from service.database import Database
 from service.settings import Settings
-from service.subscribers import catalogue
+from service.subscribers.topics import catalogue
 from service.web.app import create_app
 
 

@@ -32,9 +32,10 @@ from service.database.tables import (
 from service.digests import plan
 from service.operators import accounts as operators
 from service.settings import Settings
-from service.subscribers import accounts, address_change, catalogue
+from service.subscribers import accounts, address_change
 from service.subscribers.accounts import Signup
 from service.subscribers.tokens import Links, Purpose
+from service.subscribers.topics import catalogue
 from service.web.app import create_app
 from service.web.serving import limits
 from tests import factories

@@ -22,7 +22,7 @@ from service.matching.language import QueryError
 from service.matching.marking import Piece
 from service.matching.preview import DayCount, NameCount, Wanted
 from service.subscribers import interests
-from service.subscribers.catalogue import Catalogue
+from service.subscribers.topics.catalogue import Catalogue
 from service.translation import gettext as _
 from service.translation import ngettext, number, topical
 from service.web import examples as shown

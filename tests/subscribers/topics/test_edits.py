@@ -10,9 +10,10 @@ from service.database import Database
 from service.database.tables import Digest
 from service.matching.language import QueryError
 from service.settings import Settings
-from service.subscribers import catalogue, interests, topic_edits
-from service.subscribers.catalogue import Catalogue, CatalogueError, Group, TopicEntry
-from service.subscribers.topic_edits import Origin
+from service.subscribers import interests
+from service.subscribers.topics import catalogue, edits
+from service.subscribers.topics.catalogue import Catalogue, CatalogueError, Group, TopicEntry
+from service.subscribers.topics.edits import Origin
 from tests import factories
 
 FISHES = TopicEntry("fishes", "Fishes", "All fishes", "Animals", "fish")
@@ -49,9 +50,9 @@ def test_an_edited_query_serves_followers_from_their_next_digest_and_leaves_sent
     with database.transaction() as session:
         before = session.scalars(select(Digest)).one()
         sent = (before.paper_ids, before.reason_queries)
-        topic_edits.edit(session, TopicEntry("fishes", "Trouts", "Only trouts", "Animals", "trout"))
+        edits.edit(session, TopicEntry("fishes", "Trouts", "Only trouts", "Animals", "trout"))
         assert [(each.label, each.canonical) for each in interests.of(session, reader)] == [("Trouts", "trout")]
-        assert topic_edits.find(session, "fishes").followers == 1
+        assert edits.find(session, "fishes").followers == 1
     factories.edition(database, factories.record("Another Fish"), factories.record("Another Trout"))
     rounds.plan_due(database, settings, everyone=True)
     with database.transaction() as session:
@@ -64,17 +65,17 @@ def test_a_new_release_does_not_undo_the_operators_word_and_says_that_it_differs
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with database.transaction() as session:
-        topic_edits.edit(session, TopicEntry("fishes", "Fishes", "All fishes", "Plants", "trout"))
-        topic_edits.add(session, TopicEntry("moss", "Moss", "All moss", "Fungi", "moss"))
-        topic_edits.retire(session, "birds")
-        assert not topic_edits.find(session, "fishes").shipped_is_new
+        edits.edit(session, TopicEntry("fishes", "Fishes", "All fishes", "Plants", "trout"))
+        edits.add(session, TopicEntry("moss", "Moss", "All moss", "Fungi", "moss"))
+        edits.retire(session, "birds")
+        assert not edits.find(session, "fishes").shipped_is_new
     moved = [("Plants", ["trees", "fishes"]), ("Fungi", ["moss"])]
     assert slugs(database) == moved
     ship(monkeypatch, TopicEntry("fishes", "Fishes", "All fishes", "Animals", "salmon"), BIRDS, TREES)
     catalogue.sync(database)
     assert slugs(database) == moved
     with database.transaction() as session:
-        fishes, birds, moss = (topic_edits.find(session, slug) for slug in ("fishes", "birds", "moss"))
+        fishes, birds, moss = (edits.find(session, slug) for slug in ("fishes", "birds", "moss"))
         assert (fishes.entry.query, fishes.origin, fishes.shipped_is_new) == ("trout", Origin.EDITED, True)
         assert fishes.shipped is not None
         assert fishes.shipped.query == "salmon"
@@ -84,11 +85,11 @@ def test_a_new_release_does_not_undo_the_operators_word_and_says_that_it_differs
             interests.from_topics(session, ["birds"])
         assert [wish.query_text for wish in interests.from_topics(session, ["fishes", "moss"])] == ["trout", "moss"]
 
-        topic_edits.as_shipped(session, "fishes")
-        topic_edits.edit(session, BIRDS)
+        edits.as_shipped(session, "fishes")
+        edits.edit(session, BIRDS)
         with pytest.raises(CatalogueError, match="retire it instead"):
-            topic_edits.as_shipped(session, "moss")
-        assert topic_edits.find(session, "fishes").entry.query == "salmon"
+            edits.as_shipped(session, "moss")
+        assert edits.find(session, "fishes").entry.query == "salmon"
     assert slugs(database) == [("Animals", ["fishes", "birds"]), ("Plants", ["trees"]), ("Fungi", ["moss"])]
 
 
@@ -107,10 +108,10 @@ def test_what_cannot_be_a_topic_is_refused_with_the_remedy_and_changes_nothing(
     database: Database, entry: TopicEntry, said: str
 ) -> None:
     with pytest.raises((CatalogueError, QueryError), match=said), database.transaction() as session:
-        topic_edits.add(session, entry)
+        edits.add(session, entry)
     assert slugs(database) == [("Animals", ["fishes", "birds"]), ("Plants", ["trees"])]
 
 
 def test_what_readers_follow_who_choose_nothing_is_not_retired(database: Database) -> None:
     with pytest.raises(CatalogueError, match="choose nothing"), database.transaction() as session:
-        topic_edits.retire(session, interests.DEFAULT_TOPIC)
+        edits.retire(session, interests.DEFAULT_TOPIC)

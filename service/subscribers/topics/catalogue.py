@@ -1,4 +1,4 @@
-"""The catalogue of topics: what the TOML file says, and on top of it what operators say (``topic_edits``).
+"""The catalogue of topics: what the TOML file says, and on top of it what operators say (``edits``).
 
 The table ``topic`` follows the two. An operator's word holds whatever a later version's file says; where that file says
 something new of the topic, it is told, and the operator chooses.

@@ -19,8 +19,9 @@ from sqlalchemy.orm import Session
 
 from service.database.tables import Interest, Query, Topic, TopicEdit
 from service.matching import language
-from service.subscribers import catalogue, interests
-from service.subscribers.catalogue import LONGEST_LINE, CatalogueError, TopicEntry
+from service.subscribers import interests
+from service.subscribers.topics import catalogue
+from service.subscribers.topics.catalogue import LONGEST_LINE, CatalogueError, TopicEntry
 
 LONGEST_NAME: Final = 80
 _SLUG: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")

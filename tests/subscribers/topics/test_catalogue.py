@@ -13,8 +13,9 @@ from service.database.tables import Interest, Topic
 from service.matching.index import IndexedPaper, PaperIndex
 from service.matching.language import parse
 from service.settings import Settings
-from service.subscribers import catalogue, interests
-from service.subscribers.catalogue import Catalogue, CatalogueError, Group, TopicEntry
+from service.subscribers import interests
+from service.subscribers.topics import catalogue
+from service.subscribers.topics.catalogue import Catalogue, CatalogueError, Group, TopicEntry
 from tests import factories
 
 
