@@ -58,7 +58,7 @@ def broker_settings(settings: Settings) -> dict[str, object]:
     for part in ("messages", "control"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     return {
-        "broker_url": "filesystem://",
+        "broker_url": "filesystem://localhost",  # A host, or kombu warns that there is none.
         "broker_transport_options": {
             "data_folder_in": str(folder / "messages"),
             "data_folder_out": str(folder / "messages"),
