@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -70,7 +70,7 @@ class Materials:
 
     def of_claims(self, session: Session, claims: Sequence[Claim]) -> Material:
         """Of the readers of these claims and of their digests. Who or what is gone is not among it."""
-        drafts = _drafts(session, claims)
+        drafts = stored(session, [claim.digest_id for claim in claims if claim.digest_id is not None])
         readers = addressees(session, {claim.reader_id for claim in claims})
         wanted = [
             (readers[claim.reader_id], drafts[claim.digest_id])
@@ -124,9 +124,9 @@ class Materials:
         return held | found
 
 
-def _drafts(session: Session, claims: Iterable[Claim]) -> dict[int, Draft]:
-    wanted = [claim.digest_id for claim in claims if claim.digest_id is not None]
-    if not wanted:
+def stored(session: Session, digest_ids: Sequence[int]) -> dict[int, Draft]:
+    """The digests of these ids as they were planned, those that are there."""
+    if not digest_ids:
         return {}
     columns = (
         Digest.id,
@@ -138,20 +138,19 @@ def _drafts(session: Session, claims: Iterable[Claim]) -> dict[int, Draft]:
         _as_sent(Digest.trending_ids),
         EditorNote.words,
     )
+    statement = select(*columns).outerjoin(EditorNote, EditorNote.id == Digest.note_id)
     return {
         row.id: Draft(
-            row.slot,
-            row.paper_ids,
-            row.reason_papers,
-            row.reason_queries,
-            row.matched,
-            row.trending_ids,
-            row.id,
-            row.words or "",
+            slot=row.slot,
+            paper_ids=row.paper_ids,
+            reason_papers=row.reason_papers,
+            reason_queries=row.reason_queries,
+            matched=row.matched,
+            trending_ids=row.trending_ids,
+            digest_id=row.id,
+            note=row.words or "",
         )
-        for row in session.execute(
-            select(*columns).outerjoin(EditorNote, EditorNote.id == Digest.note_id).where(Digest.id == func.any(wanted))
-        )
+        for row in session.execute(statement.where(Digest.id == func.any(list(digest_ids))))
     }
 
 
