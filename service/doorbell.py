@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 
 class Queue(StrEnum):
+    """The broker's queues, one for each step of the round: a worker may serve some of them."""
+
     INGEST = "ingest"
     MATCH = "match"
     PLAN = "plan"

@@ -95,6 +95,8 @@ class Record(Protocol):
 
 
 class Transport(Protocol):
+    """A way to the relays: the sender needs no more of it than this."""
+
     def send(
         self, batch: Sequence[Outgoing], *, latest: float | None = None, record: Record | None = None
     ) -> AsyncIterator[Result]:

@@ -23,6 +23,8 @@ _SENTENCE_ENDS: Final = (". ", "? ", "! ", "。")
 
 @dataclass(frozen=True, slots=True)
 class Link:
+    """A link below an abstract."""
+
     label: str
     url: str
 

@@ -34,6 +34,7 @@ class Readings:
 
 
 def read(paper: PaperView) -> Readings:
+    """Where the words of a paper stand, for any number of queries."""
     return Readings(paper, marking.read(paper.title), marking.read(paper.abstract))
 
 

@@ -30,6 +30,7 @@ class AllPaused:
 
 
 def current(session: Session) -> AllPaused | None:
+    """The pause that stands; None where digests go."""
     row = session.execute(select(DigestPause.since, DigestPause.operator_id)).one_or_none()
     return AllPaused(*row) if row is not None else None
 

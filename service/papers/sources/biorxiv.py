@@ -56,6 +56,8 @@ class PreprintServer:
 
 
 class Page:
+    """One answer of the API."""
+
     def __init__(self, rows: list[PaperRecord | Problem], listed: int, total: int | None) -> None:
         self.rows = rows
         self.listed = listed

@@ -140,6 +140,7 @@ def _closed(body: bytes, root: str) -> bool:
 
 
 def local(element: Any) -> str:
+    """The name of an element without its namespace; empty for comments and the like."""
     return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
 
 

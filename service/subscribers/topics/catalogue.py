@@ -39,6 +39,8 @@ class CatalogueError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TopicEntry:
+    """A topic as somebody wrote it: the file, or an operator."""
+
     slug: str
     name: str
     description: str
@@ -48,6 +50,8 @@ class TopicEntry:
 
 @dataclass(frozen=True, slots=True)
 class Group:
+    """Topics that stand together, under a heading."""
+
     name: str
     topics: tuple[TopicEntry, ...]
 
@@ -132,6 +136,7 @@ def overlaid(shipped: Catalogue, said: Sequence[TopicEdit]) -> Catalogue:
 
 
 def entry_of(edit: TopicEdit) -> TopicEntry:
+    """The topic that an operator wrote."""
     return TopicEntry(edit.slug, edit.name, edit.description, edit.group_name, edit.query)
 
 
