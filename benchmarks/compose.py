@@ -10,10 +10,6 @@ the same key and the same canonicalization. One thread each, in turns; medians o
 
 from __future__ import annotations
 
-import argparse
-import json
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -28,11 +24,15 @@ from typing import Any
 import dkim as dkimpy
 
 from benchmarks.round import Invented, enrol
+from benchmarks.telling import options, scratch, tell
 from service.database import Database
 from service.delivery import dkim
-from service.digests import cards, plan
-from service.digests.compose import SITE_NAME, Composed, Composer, Draft
-from service.digests.templates import templates
+from service.digests import plan
+from service.mails import cards
+from service.mails.compose import Composed, Composer
+from service.mails.letterhead import SITE_NAME
+from service.mails.material import Draft
+from service.mails.templates import templates
 from service.outbox import rows
 from service.outbox.claims import Claim
 from service.papers import editions, ingest
@@ -55,18 +55,17 @@ class Stock:
         )
         self.composer = Composer(settings)
         with database.transaction() as session:
-            read = self.composer.material(session, self.claims)
-        self.readers, self.drafts, self.labels, self.papers = read.readers, read.drafts, read.labels, read.papers
+            self.material = self.composer.material(session, self.claims)
         self.claims = [each for each in self.claims if len(self.draft(each).paper_ids) == PAPERS]
         self.now = datetime.now(UTC)
 
     def draft(self, claim: Claim) -> Draft:
         assert claim.digest_id is not None
-        return self.drafts[claim.digest_id]
+        return self.material.drafts[claim.digest_id]
 
     def composed(self, claim: Claim) -> Composed:
-        reader = self.readers[claim.reader_id]
-        return self.composer.digest(claim, reader, self.draft(claim), self.labels, self.papers, self.now)
+        reader = self.material.readers[claim.reader_id]
+        return self.composer.digest(claim, reader, self.draft(claim), self.material, self.now)
 
 
 class Peer:
@@ -81,15 +80,15 @@ class Peer:
         return templates()
 
     def composed(self, claim: Claim) -> bytes:
-        draft, reader = self._stock.draft(claim), self._stock.readers[claim.reader_id]
+        draft, reader = self._stock.draft(claim), self._stock.material.readers[claim.reader_id]
         words = [
             {
                 **{
                     name: getattr(text, name)
-                    for text in [cards.card_text(self._stock.papers[paper], self._settings.origin, 480)]
+                    for text in [cards.card_text(self._stock.material.papers[paper], self._settings.origin, 480)]
                     for name in cards.CardText.__slots__
                 },
-                "reason": "Because you follow " + self._stock.labels.get((reader.id, query), ""),
+                "reason": "Because you follow " + self._stock.material.labels.get((reader.id, query), ""),
             }
             for paper, query in zip(draft.paper_ids, draft.reason_queries, strict=False)
         ]
@@ -174,15 +173,11 @@ def measured(folder: Path, rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     wanted = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="paperround-benchmark-"))
-    try:
+    with scratch() as folder:
         figures = measured(folder, wanted.rounds)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     row = {
         "bench": "compose",
         "unit": "ms/digest",
@@ -191,10 +186,7 @@ def main() -> None:
     }
     row["ratio"] = round(row["peer"] / row["ours"], 1)
     row |= figures
-    if not wanted.json:
-        for name, value in row.items():
-            print(f"{name:14} {value}")
-    print(json.dumps(row))
+    tell(row, only_json=wanted.json)
 
 
 if __name__ == "__main__":

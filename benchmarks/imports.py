@@ -17,16 +17,13 @@ The peer enters each row by ``accounts.add_confirmed``, as the form of an operat
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,12 +33,14 @@ from typing import Any, Final
 
 from sqlalchemy import text
 
+from benchmarks.telling import options, scratch, tell
 from service.database import Database
 from service.readiness import open_ready
 from service.settings import Settings
-from service.subscribers import accounts, catalogue, interests
+from service.subscribers import accounts, interests
 from service.subscribers.accounts import Preferences, Signup
 from service.subscribers.consent import Visit
+from service.subscribers.topics import catalogue
 
 CONSENT: Final = "Signed up at an invented desk, forms of 2026"
 HEADER: Final = ("email", "topics", "queries", "hour", "timezone")
@@ -218,22 +217,13 @@ def measured(wanted: int, peer_rows: int, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--peer-rows", type=int, default=2_000, help="that the peer enters")
-    parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     wanted = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="paperround-benchmark-"))
-    # The embedded PostgreSQL runs as another user where this one is root.
-    folder.chmod(0o755)
-    try:
+    with scratch() as folder:
         row = measured(wanted.rows, wanted.peer_rows, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    if not wanted.json:
-        for name, value in row.items():
-            print(f"{name:16} {value}")
-    print(json.dumps(row))
+    tell(row, only_json=wanted.json)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,9 @@ import gzip
 import itertools
 import json
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -32,6 +30,7 @@ from xml.sax.saxutils import escape
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from benchmarks.telling import options, scratch, tell
 from service.database import Database
 from service.database.tables import Base, Paper, PaperIdentifier, Sighting
 from service.papers import ingest, merge, sources
@@ -219,24 +218,17 @@ def measured(papers: int, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--papers", type=int, default=10_000)
-    parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     parser.add_argument("--only", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     if wanted.only is not None:
         only(wanted.home, wanted.only)
         return
-    folder = Path(tempfile.mkdtemp(prefix="paperround-benchmark-"))
-    try:
+    with scratch() as folder:
         row = measured(wanted.papers, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    if not wanted.json:
-        for name, value in row.items():
-            print(f"{name:20} {value}")
-    print(json.dumps(row))
+    tell(row, only_json=wanted.json)
 
 
 if __name__ == "__main__":

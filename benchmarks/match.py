@@ -11,14 +11,10 @@ its reading and writing of rows is left out. Both must find the same papers for 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
 import multiprocessing
 import resource
-import shutil
 import statistics
-import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +23,7 @@ from typing import Any
 from sqlalchemy import text
 
 from benchmarks import world
+from benchmarks.telling import options, scratch, tell
 from service.database import Database
 from service.database.engine import raw
 from service.matching import expression, match, stock
@@ -112,18 +109,11 @@ def measured(home: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
+    parser = options(__doc__)
     wanted = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="paperround-benchmark-"))
-    try:
+    with scratch() as folder:
         row = measured(folder / "home")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    if not wanted.json:
-        for name, value in row.items():
-            print(f"{name:12} {value}")
-    print(json.dumps(row))
+    tell(row, only_json=wanted.json)
 
 
 if __name__ == "__main__":

@@ -23,13 +23,10 @@ nothing and the others three in the median. "processor_seconds" are ours, "serve
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
 import os
 import resource
 import shutil
-import tempfile
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,6 +39,7 @@ from sqlalchemy import text
 
 from benchmarks import world
 from benchmarks.match import store
+from benchmarks.telling import options, scratch, tell
 from service.database import Database, bulk
 from service.database.engine import raw
 from service.digests import plan
@@ -319,20 +317,13 @@ def _run(readers: int, home: Path, *, with_peer: bool) -> tuple[dict[str, Any], 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--readers", type=int, default=10_000)
     parser.add_argument("--alone", action="store_true", help="without the peer")
-    parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     wanted = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="paperround-benchmark-"))
-    try:
+    with scratch() as folder:
         row = measured(wanted.readers, folder, alone=wanted.alone)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    if not wanted.json:
-        for name, value in row.items():
-            print(f"{name:18} {value}")
-    print(json.dumps(row))
+    tell(row, only_json=wanted.json)
 
 
 if __name__ == "__main__":

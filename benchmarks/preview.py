@@ -34,7 +34,7 @@ from service.matching.language import QueryError
 from service.matching.preview import Preview, Wanted, preview
 from service.matching.search import Archive
 from service.papers.samples import SampleSource
-from service.subscribers import catalogue
+from service.subscribers.topics import catalogue
 
 PAPERS: Final = 10_000
 DAYS: Final = 30

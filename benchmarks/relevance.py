@@ -50,7 +50,7 @@ from typing import Any, Final
 
 from service.matching.index import IndexedPaper, PaperIndex
 from service.matching.language import parse, terms
-from service.subscribers import catalogue
+from service.subscribers.topics import catalogue
 
 LABELS: Final = Path(__file__).parents[2] / "shared" / "data" / "hf_daily.jsonl.gz"
 KEYWORDS: Final = Path(__file__).with_name("keywords.toml")

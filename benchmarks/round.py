@@ -11,14 +11,11 @@ threads to the same sink, without planning, composing, signing or recording.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
-import shutil
 import smtplib
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -32,11 +29,12 @@ from typing import Any, Self
 import psutil
 from sqlalchemy import select, text
 
+from benchmarks.telling import options, scratch, tell
 from service.database import Database
 from service.database.tables import Topic
 from service.delivery import crew, dkim
 from service.digests import plan
-from service.digests.compose import Composer
+from service.mails.compose import Composer
 from service.papers import editions, ingest
 from service.papers.record import Identifier, PaperRecord
 from service.papers.samples import SampleSource
@@ -223,17 +221,13 @@ def peer(home: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--readers", type=int, default=10_000)
     parser.add_argument("--processes", type=int, default=None, help="of the senders; else one for each core")
-    parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     wanted = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="paperround-benchmark-"))
-    try:
+    with scratch() as folder:
         figures = ours(wanted.readers, folder / "home", wanted.processes)
         beside = peer(folder / "home")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     rate = figures.pop("rate")
     row = {
         "bench": "round",
@@ -244,10 +238,7 @@ def main() -> None:
         "readers": wanted.readers,
         **figures,
     }
-    if not wanted.json:
-        for name, value in row.items():
-            print(f"{name:14} {value}")
-    print(json.dumps(row))
+    tell(row, only_json=wanted.json)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ a run counts only if the sink has received every message. Loopback first, then 6
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -21,7 +20,6 @@ import smtplib
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +33,7 @@ from typing import Any
 import aiosmtplib
 
 from benchmarks import round as whole_round
+from benchmarks.telling import options, scratch
 from service.delivery.relay import Relay, Tls
 from service.delivery.relays import Relays
 from service.delivery.results import Accepted
@@ -269,21 +268,20 @@ def rate(client: Callable[[int, Case], None], case: Case, folder: Path) -> float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", help="one case, for example 10kb_16")
-    parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     wanted = parser.parse_args()
     clients = {"ours": ours, "smtplib": by_smtplib, "aiosmtplib": by_aiosmtplib, "bare": bare}
     if shutil.which("smtp-source") or shutil.which("smtp-source", path=POSTFIX):
         clients["smtp_source"] = by_smtp_source
     cases = [case for case in CASES if wanted.only in (None, str(case))]
     found: dict[tuple[str, str], list[float]] = {}
-    with tempfile.TemporaryDirectory(prefix="paperround-benchmark-") as folder:
+    with scratch() as folder:
         for _ in range(wanted.rounds):
             for case in cases:
                 for name, client in clients.items():
-                    found.setdefault((str(case), name), []).append(rate(client, case, Path(folder)))
+                    found.setdefault((str(case), name), []).append(rate(client, case, folder))
     rates: dict[str, dict[str, float]] = {}
     for (case_name, name), values in found.items():
         rates.setdefault(case_name, {})[name] = round(median(values), 1)

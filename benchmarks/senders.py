@@ -36,6 +36,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from benchmarks.round import Invented, counted, enrol, sink
+from benchmarks.telling import options, scratch, tell
 from service.database import Database
 from service.delivery import dkim, sender
 from service.digests import plan
@@ -195,27 +196,18 @@ def measured(messages: int, counts: Sequence[int], rounds: int, folder: Path) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--messages", type=int, default=20_000, help="readers, nearly all of whom get a digest")
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4], help="numbers of processes")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     parser.add_argument("--sender", action="store_true", help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     if wanted.sender:
         as_sender()
         return
-    folder = Path(tempfile.mkdtemp(prefix="paperround-benchmark-"))
-    # The embedded PostgreSQL runs as another user where this one is root.
-    folder.chmod(0o755)
-    try:
+    with scratch() as folder:
         row = measured(wanted.messages, wanted.counts, wanted.rounds, folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    if not wanted.json:
-        for name, value in row.items():
-            print(f"{name:14} {value}")
-    print(json.dumps(row))
+    tell(row, only_json=wanted.json)
 
 
 if __name__ == "__main__":

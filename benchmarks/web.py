@@ -21,13 +21,11 @@ import json
 import os
 import random
 import resource
-import shutil
 import signal
 import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,12 +36,13 @@ from urllib.parse import quote, urlencode
 
 import psutil
 
+from benchmarks.telling import options, scratch, tell
 from service.database import Database
 from service.database.engine import raw
 from service.papers.samples import SampleSource
 from service.readiness import open_ready
 from service.settings import Settings
-from service.subscribers import catalogue
+from service.subscribers.topics import catalogue
 
 AT_ONCE = 50
 DAYS = 365
@@ -246,21 +245,17 @@ def measured(papers: int, rounds: int, workers: int, home: Path) -> dict[str, An
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__)
     parser.add_argument("--papers", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=1, help="web processes, of ours and of the peer")
-    parser.add_argument("--json", action="store_true", help="print nothing but the JSON line")
     parser.add_argument("--load", type=int, help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     if wanted.load:
         print(json.dumps(asyncio.run(_load(wanted.load, json.load(sys.stdin)))))
         return
-    folder = Path(tempfile.mkdtemp(prefix="paperround-benchmark-"))
-    try:
+    with scratch() as folder:
         figures = measured(wanted.papers, wanted.rounds, wanted.workers, folder / "home")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     ours, beside = figures["day"]["p99"], figures["peer_day"]["p99"]
     row = {"bench": "web", "unit": "ms p99, day page", "ours": ours, "peer": beside, "ratio": round(beside / ours, 2)}
     row |= {
@@ -270,10 +265,7 @@ def main() -> None:
         "rounds": wanted.rounds,
         "load_average": round(os.getloadavg()[0], 1),
     } | figures
-    if not wanted.json:
-        for name, value in row.items():
-            print(f"{name:14} {value}")
-    print(json.dumps(row))
+    tell(row, only_json=wanted.json)
 
 
 if __name__ == "__main__":

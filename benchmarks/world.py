@@ -19,7 +19,7 @@ from service.matching.expression import Expression, canonical
 from service.matching.language import QueryError, parse
 from service.papers.record import Identifier, PaperRecord
 from service.papers.samples import SampleSource
-from service.subscribers import catalogue
+from service.subscribers.topics import catalogue
 
 REAL: Final = Path(__file__).parents[2] / "shared" / "data"
 """Where the developers have real input; never part of the repository."""

@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 
 class Queue(StrEnum):
+    """The broker's queues, one for each step of the round: a worker may serve some of them."""
+
     INGEST = "ingest"
     MATCH = "match"
     PLAN = "plan"
@@ -58,7 +60,7 @@ def broker_settings(settings: Settings) -> dict[str, object]:
     for part in ("messages", "control"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     return {
-        "broker_url": "filesystem://",
+        "broker_url": "filesystem://localhost",  # A host, or kombu warns that there is none.
         "broker_transport_options": {
             "data_folder_in": str(folder / "messages"),
             "data_folder_out": str(folder / "messages"),

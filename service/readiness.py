@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from service.database import Database, DatabaseError, migrations
 from service.settings import Settings
-from service.subscribers import catalogue
+from service.subscribers.topics import catalogue
 
 
 def open_ready(settings: Settings, *, own: bool = True) -> Database:

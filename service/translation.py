@@ -67,6 +67,7 @@ _CURRENT: Final[ContextVar[Language]] = ContextVar("language", default=ENGLISH)
 
 
 def current() -> Language:
+    """The language of the moment."""
     return _CURRENT.get()
 
 

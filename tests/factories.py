@@ -11,9 +11,10 @@ from service.papers import editions, ingest
 from service.papers.identity import ARXIV
 from service.papers.record import Identifier, PaperRecord, Row
 from service.settings import Settings
-from service.subscribers import accounts, catalogue, interests
+from service.subscribers import accounts, interests
 from service.subscribers.accounts import Preferences, Signup
 from service.subscribers.consent import Visit
+from service.subscribers.topics import catalogue
 
 _numbers = count(1)
 TODAY = datetime.now(UTC).date()

@@ -14,7 +14,7 @@ from service import logs
 from service.backup import BackupError
 from service.database import Database, DatabaseError
 from service.delivery.mailbox import Mailbox
-from service.digests.note import NoteError
+from service.mails.note import NoteError
 from service.matching.language import QueryError
 from service.operators.accounts import OperatorError
 from service.papers.record import SourceError
@@ -24,11 +24,11 @@ from service.rounds import Tell
 from service.settings import Settings, SettingsError, load
 from service.subscribers.accounts import AccountError
 from service.subscribers.addresses import AddressError
-from service.subscribers.catalogue import CatalogueError
 from service.subscribers.importing import ImportRefused
 from service.subscribers.importing.columns import ColumnsError
 from service.subscribers.interests import InterestError
 from service.subscribers.schedule import ScheduleError
+from service.subscribers.topics.catalogue import CatalogueError
 from service.up.house import UpError
 
 USER_ERRORS: tuple[type[Exception], ...] = (

@@ -14,8 +14,8 @@ from rich.table import Table
 from service.cli.door import console, opened, print_json
 from service.cli.papers import Json
 from service.digests import notes
-from service.digests.note import NoteError
 from service.digests.notes import NoteView
+from service.mails.note import NoteError
 from service.operators import audit
 from service.operators.audit import Act
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from service import rounds
 from service.cli.door import complain, console, opened, opened_for_sending, print_json, progress
 from service.digests import plan
-from service.digests.compose import Composer
+from service.mails.compose import Composer
 from service.papers import coverage as covering
 from service.papers import ingest as ingesting
 from service.papers import sources

@@ -12,8 +12,8 @@ from service.cli.door import console, opened, print_json
 from service.cli.papers import Json
 from service.operators import audit
 from service.operators.audit import Act
-from service.subscribers import catalogue, topic_edits
-from service.subscribers.catalogue import TopicEntry
+from service.subscribers.topics import catalogue, edits
+from service.subscribers.topics.catalogue import TopicEntry
 
 app = typer.Typer(help="List and edit the topics that readers can choose.")
 
@@ -54,7 +54,7 @@ def add(
 ) -> None:
     """Add a topic."""
     with opened() as (_, database), database.transaction() as session:
-        made = topic_edits.add(session, TopicEntry(slug, name, description, group, query))
+        made = edits.add(session, TopicEntry(slug, name, description, group, query))
         audit.record(session, None, Act.TOPIC_ADDED, f"topic {made.slug}", f"query {made.query}")
     console.print(f"Added {slug}.", highlight=False)
 
@@ -70,9 +70,9 @@ def edit(
     """Say something else of a topic, or take a retired one up again. Its followers come along."""
     said = {"name": name, "description": description, "group": group, "query": query}
     with opened() as (_, database), database.transaction() as session:
-        found = topic_edits.find(session, slug)
+        found = edits.find(session, slug)
         changes = {field: word for field, word in said.items() if word is not None}
-        topic_edits.edit(session, replace(found.entry, **changes))
+        edits.edit(session, replace(found.entry, **changes))
         audit.record(session, None, Act.TOPIC_EDITED, f"topic {slug}", f"query was {found.entry.query}")
     console.print(f"Edited {slug}; followers: {found.followers}.", highlight=False)
 
@@ -81,7 +81,7 @@ def edit(
 def retire(slug: str) -> None:
     """Offer a topic to nobody new. Its followers keep it."""
     with opened() as (_, database), database.transaction() as session:
-        topic_edits.retire(session, slug)
+        edits.retire(session, slug)
         audit.record(session, None, Act.TOPIC_RETIRED, f"topic {slug}")
     console.print(f"Retired {slug}.", highlight=False)
 
@@ -90,6 +90,6 @@ def retire(slug: str) -> None:
 def as_shipped(slug: str) -> None:
     """Take the operators' word on a topic back: what this version ships holds again."""
     with opened() as (_, database), database.transaction() as session:
-        shipped = topic_edits.as_shipped(session, slug)
+        shipped = edits.as_shipped(session, slug)
         audit.record(session, None, Act.TOPIC_AS_SHIPPED, f"topic {slug}")
     console.print(f"{slug} is as shipped: {shipped.query}", highlight=False, markup=False)

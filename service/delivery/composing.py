@@ -13,14 +13,14 @@ from sqlalchemy.orm import Session
 from service.database import Database
 from service.database.tables import DeliveryState
 from service.delivery.dkim import Signer
-from service.digests.compose import Composed, Withheld
+from service.mails.compose import Composed, Withheld
 from service.outbox.claims import Claim, Outcome
 
 log = structlog.get_logger(__name__)
 
 
 class Composes(Protocol):
-    """``digests.compose.Composer``, or what stands in for it."""
+    """``mails.compose.Composer``, or what stands in for it."""
 
     def compose(self, session: Session, claims: Sequence[Claim]) -> list[Composed | Withheld]: ...
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 
 class Outgoing(Protocol):
-    """A message ready for its envelope (``digests.compose.Composed`` is one)."""
+    """A message ready for its envelope (``mails.compose.Composed`` is one)."""
 
     @property
     def delivery_id(self) -> int: ...
@@ -95,6 +95,8 @@ class Record(Protocol):
 
 
 class Transport(Protocol):
+    """A way to the relays: the sender needs no more of it than this."""
+
     def send(
         self, batch: Sequence[Outgoing], *, latest: float | None = None, record: Record | None = None
     ) -> AsyncIterator[Result]:

@@ -39,7 +39,7 @@ from service.delivery.recheck import Recheck, recheck
 from service.delivery.recovery import inherit, journals_folder
 from service.delivery.relays import Relays
 from service.delivery.results import CannotRecord, RelayDown, Transport
-from service.digests.compose import Composed, Composer
+from service.mails.compose import Composed, Composer
 from service.outbox import pause, rows
 from service.outbox.claims import Claim, Outcome
 from service.settings import Settings, SettingsError

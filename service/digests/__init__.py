@@ -1,1 +1,1 @@
-
+"""Digests: who gets which papers, and when."""

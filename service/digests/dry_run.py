@@ -16,9 +16,11 @@ from sqlalchemy.orm import Session
 
 from service.database import Database
 from service.database.tables import Abstracts, Cadence, Digest, Edition, Paper, Query, Reader, Topic
-from service.digests import notes, plan
+from service.digests import plan
 from service.digests.candidates import Entries, Interests, Ints, Matches
-from service.digests.compose import Composer, Draft, RenderedMail
+from service.mails import material
+from service.mails.compose import Composer, RenderedMail
+from service.mails.material import Draft
 from service.matching import expression, stock
 from service.matching.edition import EditionIndex
 from service.settings import Settings
@@ -65,18 +67,9 @@ class DryRun:
         with self._database.transaction() as session:
             digest = session.get(Digest, digest_id)
             reader = session.get(Reader, digest.reader_id) if digest is not None else None
-            if digest is None or reader is None:
+            draft = material.stored(session, [digest_id]).get(digest_id)
+            if draft is None or reader is None:
                 raise NothingToShow(f"there is no digest {digest_id} any more: it, or its reader, was deleted")
-            draft = Draft(
-                slot=digest.slot,
-                paper_ids=digest.paper_ids,
-                reason_papers=digest.reason_papers,
-                reason_queries=digest.reason_queries,
-                matched=digest.matched,
-                trending_ids=digest.trending_ids,
-                digest_id=digest.id,
-                note=notes.words_of(session, digest.note_id),
-            )
             return self._shown(session, reader, draft)
 
     def of_day(self, reader_id: int, day: date, *, now: datetime | None = None) -> Shown:

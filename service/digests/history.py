@@ -16,6 +16,8 @@ MOST: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class PastDigest:
+    """A digest in a list: how many papers it brought."""
+
     id: int
     slot: datetime
     papers: int

@@ -18,6 +18,8 @@ MOST_PAPERS: Final = 2_000
 
 @dataclass(frozen=True, slots=True)
 class MatchedPaper:
+    """A paper that a digest brought, or had no room for."""
+
     paper_id: int
     slot: datetime
     """Of the digest that it belongs to: the newest."""

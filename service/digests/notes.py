@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 
 from service.database import bulk
 from service.database.tables import Digest, EditorNote
-from service.digests import note
-from service.digests.note import NoteError
+from service.mails import note
+from service.mails.note import NoteError
 
 NEXT_ROUND: Final = timedelta(days=8)
 """How long a note for the next digest waits for a reader's: a weekly one comes within it."""

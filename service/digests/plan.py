@@ -32,8 +32,8 @@ from service.database.engine import raw
 from service.database.tables import DeliveryKind, Digest, Reader
 from service.digests import candidates, carried, due, notes, trending
 from service.digests.candidates import Due, Interests, Ints, Matches, Window
-from service.digests.compose import Draft
 from service.digests.learned import Tastes
+from service.mails.material import Draft
 from service.matching import match, rank
 from service.matching.likeness import Liking
 from service.outbox import rows

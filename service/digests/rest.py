@@ -29,6 +29,8 @@ class Because:
 
 @dataclass(frozen=True, slots=True)
 class Matched:
+    """A paper with its reasons, as far as they are known."""
+
     paper_id: int
     because: tuple[Because, ...]
 

@@ -7,6 +7,8 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
+    """How a check ended. A failure makes the command exit 1."""
+
     OK = "ok"
     WARNING = "warning"
     FAILURE = "failure"

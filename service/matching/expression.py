@@ -33,16 +33,22 @@ class Exact:
 
 @dataclass(frozen=True, slots=True)
 class Not:
+    """What ``part`` does not match."""
+
     part: Expression
 
 
 @dataclass(frozen=True, slots=True)
 class And:
+    """What all ``parts`` match."""
+
     parts: tuple[Expression, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
+    """What any of the ``parts`` matches."""
+
     parts: tuple[Expression, ...]
 
 

@@ -137,6 +137,7 @@ def excerpt(text: str, places: Sequence[Place], longest: int) -> list[Piece]:
 
 
 def in_field(terms: Iterable[Text], field: str) -> list[Text]:
+    """Those of the terms that look into this field."""
     return [term for term in terms if term.field in (None, "about", field)]
 
 

@@ -40,6 +40,8 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class DayCount:
+    """How many papers a day would have brought."""
+
     day: date
     papers: int
 
@@ -67,6 +69,8 @@ class NameCount:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
+    """What a set of interests would have brought, over the days of a window."""
+
     days: tuple[DayCount, ...]
     """Every day of the window, oldest first, empty ones too."""
     total: int

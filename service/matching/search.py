@@ -32,6 +32,8 @@ _SIMILAR_WORDS: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class Found:
+    """What a search found: the ids of a page, and how many there are in all."""
+
     paper_ids: list[int]
     """One page of results."""
     total: int

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from service.database.tables import DigestPause
+
+NOT_HELD_BACK: Final = "priority <= (SELECT CASE WHEN EXISTS (SELECT FROM digest_pause) THEN 4 ELSE 9 END)"
+"""SQL, of deliveries. Digests have priority 5, so that ix_delivery_due passes over them, not row by row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class AllPaused:
 
 
 def current(session: Session) -> AllPaused | None:
+    """The pause that stands; None where digests go."""
     row = session.execute(select(DigestPause.since, DigestPause.operator_id)).one_or_none()
     return AllPaused(*row) if row is not None else None
 

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from service.database import Database
 from service.database.tables import Delivery, DeliveryKind, DeliveryState
 from service.outbox.claims import Claim, Outcome
+from service.outbox.digest_pause import NOT_HELD_BACK
 from service.outbox.kinds import DIGESTS
 from service.outbox.states import WAITING
 
@@ -25,31 +26,30 @@ _ALPHABET: Final = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", np.uint8)
 _LETTERS_OF_CHANCE: Final = 32
 
 # Reads ix_delivery_due from its beginning; SKIP LOCKED passes over what another sender is claiming at this moment.
-# While the operators' pause stands, digests (priority 5) are passed over by the index, not row by row.
-CLAIM = text("""
+CLAIM = text(f"""
     UPDATE delivery SET state = 'sending', lease_owner = :owner, lease_until = :until, attempts = attempts + 1
     WHERE id IN (
         SELECT id FROM delivery
         WHERE state IN ('queued', 'deferred') AND due_at <= :now AND (deadline IS NULL OR deadline > :now)
-            AND priority <= (SELECT CASE WHEN EXISTS (SELECT FROM digest_pause) THEN 4 ELSE 9 END)
+            AND {NOT_HELD_BACK}
         ORDER BY priority, due_at, id
         LIMIT :limit
         FOR UPDATE SKIP LOCKED
     )
     RETURNING id, kind, reader_id, digest_id, message_id, attempts, deadline, priority, due_at
-""")
+""")  # noqa: S608 (constants)
 
 UNANSWERED_LIMIT: Final = 4
 """Times that a message may leave without an answer."""
 
-DUE = text("""
+DUE = text(f"""
     SELECT count(*) FROM (
         SELECT FROM delivery
         WHERE state IN ('queued', 'deferred') AND due_at <= :now AND (deadline IS NULL OR deadline > :now)
-            AND priority <= (SELECT CASE WHEN EXISTS (SELECT FROM digest_pause) THEN 4 ELSE 9 END)
+            AND {NOT_HELD_BACK}
         LIMIT :limit
     ) AS found
-""")
+""")  # noqa: S608 (constants)
 
 # By primary key. A row counts only while it is ours, but what the relay accepted is sent, whoever holds the row.
 # A released row (queued) gives its attempt back. What is given up undelivered is carried over in the same statement;

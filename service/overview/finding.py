@@ -18,6 +18,8 @@ _ESCAPES: Final = str.maketrans({"\\": r"\\", "%": r"\%", "_": r"\_"})
 
 @dataclass(frozen=True, slots=True)
 class Found:
+    """A reader in a list."""
+
     id: int
     email: str
     state: ReaderState

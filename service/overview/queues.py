@@ -43,6 +43,8 @@ class TaskRuns:
 
 @dataclass(frozen=True, slots=True)
 class Queues:
+    """What waits, and how the tasks are doing."""
+
     mail: tuple[OpenMail, ...]
     """The kinds of which something is open."""
     tasks: tuple[TaskRuns, ...]

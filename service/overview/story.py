@@ -36,6 +36,8 @@ MOST: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class ConsentView:
+    """An event of consent as it was recorded."""
+
     at: datetime
     kind: ConsentKind
     wording: str
@@ -64,6 +66,8 @@ class DeliveryView:
 
 @dataclass(frozen=True, slots=True)
 class PaperLine:
+    """A paper in a list."""
+
     id: int
     title: str
     """Empty for a paper that is gone."""
@@ -71,6 +75,8 @@ class PaperLine:
 
 @dataclass(frozen=True, slots=True)
 class DigestView:
+    """A digest, what it brought, and what became of its deliveries."""
+
     id: int
     slot: datetime
     editions: tuple[int, int]

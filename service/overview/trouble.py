@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from service.database import Database
 from service.doorbell import Task
+from service.outbox.digest_pause import NOT_HELD_BACK
 from service.overview.reading import reading
 from service.papers import coverage
 from service.papers.coverage import Overdue
@@ -26,14 +27,14 @@ _MANY: Final = 10_000
 # Reads ix_delivery_leased.
 LEASES = text("SELECT count(*), min(lease_until) FROM delivery WHERE state = 'sending' AND lease_until < :now")
 # Reads ix_delivery_due from its beginning, up to a limit.
-WAITING = text("""
+WAITING = text(f"""
     SELECT count(*), min(due_at) FROM (
         SELECT due_at FROM delivery
         WHERE state IN ('queued', 'deferred') AND due_at <= :stuck AND (deadline IS NULL OR deadline > :now)
-            AND priority <= (SELECT CASE WHEN EXISTS (SELECT FROM digest_pause) THEN 4 ELSE 9 END)
+            AND {NOT_HELD_BACK}
         LIMIT :most
     ) AS found
-""")
+""")  # noqa: S608 (constants)
 DEFERRED = text("""
     SELECT count(*), min(due_at) FROM (
         SELECT due_at FROM delivery WHERE state = 'deferred' AND due_at > :now AND attempts >= 3 LIMIT :most

@@ -24,6 +24,8 @@ class Dated:
 
 @dataclass(frozen=True, slots=True)
 class EditionView:
+    """An edition in a list."""
+
     id: int
     cut_at: datetime
     paper_count: int
@@ -63,11 +65,13 @@ def editions(session: Session, before: int | None, limit: int) -> list[EditionVi
 
 
 def edition(session: Session, edition_id: int) -> EditionView | None:
+    """The edition of this number; None where it was never cut."""
     found = session.get(Edition, edition_id)
     return EditionView(found.id, found.cut_at, found.paper_count) if found else None
 
 
 def largest_id(session: Session) -> int:
+    """The largest id that a paper has; 0 where there is none."""
     return session.scalars(select(func.coalesce(func.max(Paper.id), 0))).one()
 
 

@@ -80,6 +80,8 @@ _SHOWN: Final = tuple(getattr(Paper, each.name) for each in fields(PaperView))
 
 @dataclass(frozen=True, slots=True)
 class DayCount:
+    """How many papers a day listed."""
+
     day: date
     papers: int
 
@@ -151,15 +153,18 @@ def day_after(session: Session, day: date) -> date | None:
 
 
 def count_of_day(session: Session, day: date) -> int:
+    """How many papers that day listed."""
     return session.scalars(select(func.count()).where(Paper.listed_on == day)).one()
 
 
 def one(session: Session, paper_id: int) -> PaperView | None:
+    """The paper of this id; None where there is none, though an alias may lead on (:func:`survivor`)."""
     paper = session.get(Paper, paper_id)
     return view(paper) if paper else None
 
 
 def by_identifier(session: Session, scheme: str, value: str) -> PaperView | None:
+    """The paper that carries this identifier, in its canonical form; None where none does."""
     statement = (
         select(Paper)
         .join(PaperIdentifier, PaperIdentifier.paper_id == Paper.id)
@@ -211,6 +216,7 @@ def newly_featured(session: Session, since: datetime, until: datetime, limit: in
 
 
 def identifiers(session: Session, paper_id: int) -> list[Identifier]:
+    """All that a paper is known by, in order."""
     statement = select(PaperIdentifier).where(PaperIdentifier.paper_id == paper_id)
     return sorted(Identifier(each.scheme, each.value) for each in session.scalars(statement))
 

@@ -18,6 +18,8 @@ from service.papers import turn
 
 @dataclass(frozen=True, slots=True)
 class CutEdition:
+    """An edition that was just cut."""
+
     id: int
     paper_count: int
 

@@ -170,7 +170,29 @@ def unite(
     survivor.featured_at = min(known) if known else None
     survivor.updated_at = now
     session.flush()
-    old, new = lost.id, survivor.id
+    _move(session, lost.id, survivor.id)
+    if lost.edition_id is not None:
+        session.execute(text(_UNMATCH), {"edition": lost.edition_id, "paper": lost.id})
+    session.execute(update(PaperAlias).where(PaperAlias.paper_id == lost.id).values(paper_id=survivor.id))
+    session.execute(
+        insert(PaperAlias).values(
+            id=lost.id,
+            paper_id=survivor.id,
+            edition_id=lost.edition_id,
+            title=lost.title,
+            means=means,
+            confidence=confidence,
+            because=because,
+            merged_at=now,
+        )
+    )
+    session.expunge(lost)
+    session.execute(delete(Paper).where(Paper.id == lost.id).execution_options(synchronize_session=False))
+    return survivor
+
+
+def _move(session: Session, old: int, new: int) -> None:
+    """What belongs to the paper ``old`` belongs to ``new``; what both have stays as it is."""
     session.execute(update(PaperIdentifier).where(PaperIdentifier.paper_id == old).values(paper_id=new))
     for table, columns in (
         (Sighting, (Sighting.source, Sighting.listed_on, Sighting.seen_at)),
@@ -185,24 +207,6 @@ def unite(
         moved = select(literal(new, BigInteger), *columns).where(table.paper_id == old)
         names = ["paper_id", *(column.key for column in columns)]
         session.execute(upsert(table).from_select(names, moved).on_conflict_do_nothing())
-    if lost.edition_id is not None:
-        session.execute(text(_UNMATCH), {"edition": lost.edition_id, "paper": old})
-    session.execute(update(PaperAlias).where(PaperAlias.paper_id == old).values(paper_id=new))
-    session.execute(
-        insert(PaperAlias).values(
-            id=old,
-            paper_id=new,
-            edition_id=lost.edition_id,
-            title=lost.title,
-            means=means,
-            confidence=confidence,
-            because=because,
-            merged_at=now,
-        )
-    )
-    session.expunge(lost)
-    session.execute(delete(Paper).where(Paper.id == old).execution_options(synchronize_session=False))
-    return survivor
 
 
 _NEVER = 2**31

@@ -36,6 +36,7 @@ def of_days(session: Session, first: date, last: date, *, limit: int, offset: in
 
 
 def count_of_days(session: Session, first: date, last: date) -> int:
+    """How many papers these days listed, both ends included."""
     return session.scalars(select(func.count()).where(Paper.listed_on.between(first, last))).one()
 
 
@@ -82,6 +83,7 @@ def of_edition(session: Session, edition_id: int, *, limit: int, offset: int = 0
 
 
 def newest_edition(session: Session) -> int | None:
+    """The number of the edition that was cut last; None before the first."""
     return session.scalar(select(func.max(Edition.id)))
 
 

@@ -12,6 +12,8 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Category:
+    """A category of arXiv's, such as cs.CL, and the archive it belongs to."""
+
     id: str
     name: str
     archive: str

@@ -287,6 +287,7 @@ def edition_before(session: Session, settings: Settings, now: datetime) -> int:
 
 
 def get(session: Session, reader_id: int) -> ReaderView | None:
+    """The reader of this id; None where there is none (any more)."""
     reader = session.get(Reader, reader_id)
     return _view(reader) if reader else None
 

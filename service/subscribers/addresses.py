@@ -24,6 +24,8 @@ class AddressError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Address:
+    """A mail address that can receive mail, as written and as compared."""
+
     email: str
     """Where mail goes: as written, Unicode in NFC, the domain in lower case."""
     key: str

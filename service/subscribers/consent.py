@@ -26,6 +26,8 @@ _LONGEST_USER_AGENT = 300
 
 
 class ConsentKind(StrEnum):
+    """What was done to the consent of a reader."""
+
     REQUESTED = "requested"
     CONFIRMED = "confirmed"
     UNSUBSCRIBED = "unsubscribed"

@@ -11,6 +11,8 @@ from service.database.engine import raw
 
 
 class Form(StrEnum):
+    """What an export is written as."""
+
     CSV = "csv"
     JSONL = "jsonl"
 

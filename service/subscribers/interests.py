@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -132,16 +132,7 @@ def replace(session: Session, reader_id: int, wishes: Sequence[Wish]) -> None:
     query_ids = queries.store_many(session, expressions)
     chosen = by_query(query_ids, wishes)
     session.execute(delete(Interest).where(Interest.reader_id == reader_id, Interest.query_id.not_in(chosen)))
-    rows = [
-        {
-            "reader_id": reader_id,
-            "query_id": query_id,
-            "topic_slug": wish.topic_slug,
-            "label": shortened(wish.label),
-            "muted": wish.muted,
-        }
-        for query_id, wish in chosen.items()
-    ]
+    rows = [_row(reader_id, query_id, wish) for query_id, wish in chosen.items()]
     statement = insert(Interest)
     fresh = {name: statement.excluded[name] for name in ("topic_slug", "label", "muted")}
     session.execute(
@@ -173,16 +164,7 @@ def add(session: Session, reader_id: int, wishes: Sequence[Wish]) -> None:
             )
         )
     query_ids = queries.store_many(session, [language.parse(wish.query_text) for wish in wishes])
-    rows = [
-        {
-            "reader_id": reader_id,
-            "query_id": query_id,
-            "topic_slug": wish.topic_slug,
-            "label": shortened(wish.label),
-            "muted": wish.muted,
-        }
-        for query_id, wish in zip(query_ids, wishes, strict=True)
-    ]
+    rows = [_row(reader_id, query_id, wish) for query_id, wish in zip(query_ids, wishes, strict=True)]
     if rows:
         known = [Interest.reader_id, Interest.query_id]
         session.execute(insert(Interest).on_conflict_do_nothing(index_elements=known), rows)
@@ -233,3 +215,14 @@ def said(label: str, topic_slug: str | None) -> str:
 def shortened(text: str) -> str:
     """A query as the label of its interest."""
     return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
+
+
+def _row(reader_id: int, query_id: int, wish: Wish) -> dict[str, Any]:
+    """A wish as a row of the table ``interest``."""
+    return {
+        "reader_id": reader_id,
+        "query_id": query_id,
+        "topic_slug": wish.topic_slug,
+        "label": shortened(wish.label),
+        "muted": wish.muted,
+    }

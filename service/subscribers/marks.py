@@ -30,6 +30,8 @@ class Act(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MarkView:
+    """What a reader did with a paper."""
+
     read: bool = False
     saved: bool = False
 

@@ -60,11 +60,6 @@ class ReturnAddresses:
             for purpose in AddressPurpose
         }
 
-    @property
-    def enabled(self) -> bool:
-        """Whether there is a domain whose mail comes to us."""
-        return bool(self._domain)
-
     def bounce(self, delivery_id: int) -> str:
         """The envelope sender of a delivery; the From address where no return domain is set."""
         return self._made(AddressPurpose.BOUNCE, delivery_id) if self._domain else self._sender

@@ -58,6 +58,7 @@ def add(session: Session, address_hash: bytes, *, reason: str, detail: str = "")
 
 
 def contains(session: Session, address_hash: bytes) -> bool:
+    """Whether this address must not be mailed."""
     return bool(among(session, [address_hash]))
 
 
@@ -101,6 +102,7 @@ def passed(session: Session, address_hash: bytes) -> bool:
 
 
 def find(session: Session, address_hash: bytes) -> SuppressionView | None:
+    """The suppression of this address, on trial or not; None where there is none."""
     row = session.get(Suppression, address_hash, populate_existing=True)
     return _view(row) if row else None
 

@@ -16,6 +16,8 @@ from service.translation import gettext as _
 
 
 class Purpose(StrEnum):
+    """What a signed link is good for. A link of one purpose serves no other."""
+
     CONFIRM = "confirm"
     PREFERENCES = "preferences"
     UNSUBSCRIBE = "unsubscribe"

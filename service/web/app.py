@@ -21,31 +21,14 @@ from service.database import Database
 from service.settings import Settings
 from service.translation import gettext as _
 from service.translation import later
-from service.web import (
-    account,
-    admin,
-    api,
-    browsing,
-    feedback,
-    feeds,
-    health,
-    hooks,
-    keys,
-    metrics,
-    mine,
-    pages,
-    people,
-    postbox,
-    preferences,
-    previewing,
-    sitemap,
-    subscribing,
-)
+from service.web import admin, api, health, hooks, metrics, postbox
 from service.web.caching import Pages
-from service.web.guard import Guard
-from service.web.problem import problem
+from service.web.papers import browsing, feeds, pages, people, previewing, sitemap
+from service.web.readers import account, feedback, keys, mine, preferences, subscribing
+from service.web.serving.guard import Guard
+from service.web.serving.problem import problem
+from service.web.serving.speaking import Speaks
 from service.web.site import STATIC, Site
-from service.web.speaking import Speaks
 
 log = structlog.get_logger(__name__)
 

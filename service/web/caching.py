@@ -29,10 +29,10 @@ from service import translation
 from service.database import Database
 from service.papers import stamp
 from service.settings import Settings
-from service.web import variants
-from service.web.address import CURRENT, PageAddress
+from service.web.serving import variants
+from service.web.serving.address import CURRENT, PageAddress
+from service.web.serving.variants import Variant
 from service.web.site import FOLDER, Site
-from service.web.variants import Variant
 
 log = structlog.get_logger(__name__)
 

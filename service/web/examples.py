@@ -16,7 +16,7 @@ from typing import Final
 from markupsafe import Markup
 
 from service import translation
-from service.digests.evidence import Readings
+from service.mails.evidence import Readings
 from service.matching import marking
 from service.matching.expression import terms
 from service.matching.marking import Piece

@@ -12,8 +12,8 @@ from service import logs
 from service.database import Database
 from service.readiness import open_ready
 from service.settings import Settings, load
-from service.web import previewing
 from service.web.app import create_app
+from service.web.papers import previewing
 from service.web.site import Site
 
 

@@ -19,20 +19,21 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 import service
 from service import translation
 from service.database import Database
-from service.digests import evidence
+from service.mails import evidence
 from service.matching.marking import Piece
 from service.matching.search import Archive
 from service.settings import Settings
-from service.subscribers import catalogue, consent
-from service.subscribers.catalogue import Catalogue
+from service.subscribers import consent
 from service.subscribers.consent import Visit
 from service.subscribers.tokens import Links
+from service.subscribers.topics import catalogue
+from service.subscribers.topics.catalogue import Catalogue
 from service.translation import gettext as _
-from service.web import speaking
-from service.web.address import CURRENT
 from service.web.examples import Examples
 from service.web.kept import Kept
-from service.web.limits import Limits
+from service.web.serving import speaking
+from service.web.serving.address import CURRENT
+from service.web.serving.limits import Limits
 
 FOLDER: Final = Path(service.__file__).parent.parent / "templates" / "web"
 STATIC: Final = FOLDER / "static"
@@ -87,7 +88,7 @@ class Site:
 
     @cached_property
     def preview(self) -> Callable[[object], str]:
-        """A preview as a piece of a page (:class:`service.web.previewing.PreviewView`)."""
+        """A preview as a piece of a page (:class:`service.web.papers.previewing.PreviewView`)."""
         macro: Callable[[object], str] = self._templates.get_template("macros.html").module.preview  # type: ignore[attr-defined]  # a macro
         return macro
 

@@ -22,9 +22,10 @@ from service.overview import days, story
 from service.overview.trouble import Remedy
 from service.papers import ingest
 from service.settings import Settings
-from service.subscribers import catalogue, returned, topic_edits
+from service.subscribers import returned
 from service.subscribers.returned import Return
 from service.subscribers.tokens import Links
+from service.subscribers.topics import catalogue, edits
 from service.web.admin import navigation
 from service.web.admin.desk import COOKIE
 from service.web.app import create_app
@@ -70,7 +71,7 @@ def test_an_operator_edits_looks_and_mails_with_the_sites_rights(
     with site.transaction() as session:
         resend.resend(session, settings, digest)
         trial.send(session, settings, "edith@example.org", shown)
-        topic_edits.edit(session, replace(topic_edits.find(session, "surveys").entry, query="robots"))
+        edits.edit(session, replace(edits.find(session, "surveys").entry, query="robots"))
         notes.withdraw(session, notes.save(session, "A note.").id)
         assert story.of(session, settings, reader) is not None
         returned.suppress(session, settings, "ada@example.org", "asked")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -254,15 +254,27 @@ def aiosmtpd(
 
 @contextmanager
 def _threaded(start: Callable[[], Coroutine[Any, Any, asyncio.Server]]) -> Iterator[int]:
+    @asynccontextmanager
+    async def serving() -> AsyncIterator[int]:
+        server = await start()
+        yield server.sockets[0].getsockname()[1]
+        server.close()
+
+    with in_thread(serving) as port:
+        yield port
+
+
+@contextmanager
+def in_thread(serving: Callable[[], AbstractAsyncContextManager[int]]) -> Iterator[int]:
+    """What serves on a port while its context lasts, in a thread and a loop of its own; the port."""
     ready = threading.Event()
     ends: dict[str, Any] = {}
 
     async def serve() -> None:
-        server = await start()
-        ends.update(port=server.sockets[0].getsockname()[1], loop=asyncio.get_running_loop(), stop=asyncio.Event())
-        ready.set()
-        await ends["stop"].wait()
-        server.close()
+        async with serving() as port:
+            ends.update(port=port, loop=asyncio.get_running_loop(), stop=asyncio.Event())
+            ready.set()
+            await ends["stop"].wait()
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()

@@ -17,7 +17,7 @@ from service.digests import plan
 from service.papers import editions, ingest
 from service.papers.samples import SampleSource
 from service.settings import Settings
-from service.subscribers import catalogue
+from service.subscribers.topics import catalogue
 from tests.delivery import opendkim, postfix
 
 DIGESTS = int(os.environ.get("PAPERROUND_TEST_DIGESTS", "1000"))

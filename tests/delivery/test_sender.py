@@ -23,7 +23,7 @@ from service.delivery.pool import SmtpTransport
 from service.delivery.refusals import STREAK_LIMIT, Refusals
 from service.delivery.results import Accepted, Deferred, Outgoing, Record, Result, Uncertain, Unsent
 from service.delivery.sender import PORTION, SendReport, send_due, sending_seconds, timeouts_of
-from service.digests.compose import Composed, Withheld
+from service.mails.compose import Composed, Withheld
 from service.outbox import rows
 from service.outbox.claims import Claim
 from service.settings import Settings

@@ -23,15 +23,16 @@ from service.database.tables import (
 )
 from service.delivery.recheck import recheck
 from service.digests import plan, resend, trial
-from service.digests.compose import Composed, Composer, Withheld
 from service.digests.dry_run import DryRun, NothingToShow
 from service.digests.resend import ResendError
+from service.mails.compose import Composed, Composer, Withheld
 from service.outbox import letters, rows
 from service.outbox.claims import Claim, Outcome
 from service.settings import Settings
-from service.subscribers import catalogue, returned
+from service.subscribers import returned
 from service.subscribers.interests import UnknownTopic
 from service.subscribers.tokens import Links
+from service.subscribers.topics import catalogue
 from tests import factories
 
 

@@ -14,16 +14,17 @@ from sqlalchemy import select, update
 from service import translation
 from service.database import Database
 from service.database.tables import Digest, Reader
-from service.digests import note, notes, plan
-from service.digests.compose import Composed, Composer
-from service.digests.note import NoteError
+from service.digests import notes, plan
+from service.mails import note
+from service.mails.compose import Composed, Composer
+from service.mails.note import NoteError
 from service.outbox import rows
 from service.settings import Settings
 from service.subscribers.accounts import Preferences
 from service.subscribers.tokens import Links
 from service.web.app import create_app
 from tests import factories
-from tests.digests.test_compose import mails, part
+from tests.mails.test_compose import mails, part
 
 HOSTILE = '<b>Bold</b> & {{ 7 * 7 }} "quoted"\nsee https://example.org/a?b=1&c=<2>, or (https://example.org/d).'
 

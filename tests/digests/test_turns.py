@@ -13,7 +13,7 @@ from service.database import Database
 from service.database.tables import Abstracts, Cadence, Delivery, DeliveryKind, DeliveryState, Digest, Reader, Weight
 from service.delivery.recheck import recheck
 from service.digests import plan
-from service.digests.compose import Composed, Composer
+from service.mails.compose import Composed, Composer
 from service.matching import match
 from service.outbox import rows
 from service.settings import Settings

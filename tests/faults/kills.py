@@ -72,8 +72,6 @@ class House:
     broker_port: int
     draw: random.Random
     children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    gave_up: int = 0
-    """Processes that ended by themselves, for want of Redis or PostgreSQL."""
 
     def start(self, name: str) -> None:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PAPERROUND_")}
@@ -118,7 +116,6 @@ class House:
                 with suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGKILL)
                 self.start(name)
-                self.gave_up += 1
 
     # ---- what may happen ---------------------------------------------------------------------------------------------
 

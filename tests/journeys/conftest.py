@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, sync_playwright
 
 from service.database import Database
 from service.settings import Settings
-from service.subscribers import catalogue
 from service.subscribers.tokens import Links
+from service.subscribers.topics import catalogue
 from service.web.app import create_app
 from tests import factories
 

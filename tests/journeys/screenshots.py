@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from service.database import Database
 from service.digests import plan
-from service.digests.compose import Composer
+from service.mails.compose import Composer
 from service.papers import editions, ingest, samples
 from service.readiness import open_ready
 from service.settings import Settings

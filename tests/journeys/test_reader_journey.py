@@ -17,7 +17,8 @@ from service.database import Database
 from service.database.tables import DeliveryState as State
 from service.database.tables import Reader, ReaderState
 from service.digests import plan
-from service.digests.compose import SITE_NAME, Composed, Composer
+from service.mails.compose import Composed, Composer
+from service.mails.letterhead import SITE_NAME
 from service.outbox import rows
 from service.outbox.claims import Outcome
 from service.subscribers import feedback, marks

@@ -19,7 +19,7 @@ from service.database.tables import Base, Cadence, DeliveryKind, Reader, ReaderS
 from service.delivery import dkim
 from service.delivery.dkim import Signer
 from service.digests import plan
-from service.digests.compose import Composed, Composer
+from service.mails.compose import Composed, Composer
 from service.outbox import letters, rows
 from service.outbox.letters import LetterView
 from service.settings import Settings

@@ -11,7 +11,7 @@ import pytest
 
 from service import translation
 from service.database.tables import DeliveryKind
-from service.digests.compose import SITE_NAME
+from service.mails.letterhead import SITE_NAME
 from service.outbox import rows
 from service.subscribers.return_addresses import AddressPurpose, SignedAddress
 from service.translation import ENGLISH, gettext

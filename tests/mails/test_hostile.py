@@ -18,7 +18,9 @@ from lxml import html
 from pydantic import SecretStr
 
 from service.database.tables import DeliveryKind, Reader
-from service.digests.compose import Composed, Composer, Draft
+from service.mails.addressee import addressee
+from service.mails.compose import Composed, Composer
+from service.mails.material import Draft, Material
 from service.matching import language
 from service.matching.language import QueryError
 from service.outbox.claims import Claim
@@ -118,12 +120,13 @@ def composed(
 ) -> tuple[EmailMessage, bytes]:
     """A digest, read as strictly as the wire wants it."""
     composer = Composer(SETTINGS)
-    composer._expressions[1] = meant
     claim = Claim(1, DeliveryKind.DIGEST, reader.id, 1, "fixed@papers.example", 0, None)
     places = range(len(shown))
     draft = Draft(SLOT, [paper.id for paper in shown], list(places), [1 for _ in places], matched=len(shown) + 2,
                   digest_id=1)  # fmt: skip
-    made = composer.digest(claim, reader, draft, {(reader.id, 1): label}, {each.id: each for each in shown}, SLOT)
+    papers = {each.id: each for each in shown}
+    material = Material({}, {}, {(reader.id, 1): label}, papers, {1: meant})
+    made = composer.digest(claim, addressee(reader), draft, material, SLOT)
     assert isinstance(made, Composed)
     raw = made.content
     rest = raw.replace(b"\r\n", b"")

@@ -14,8 +14,8 @@ import pytest
 from jinja2 import ChainableUndefined, DictLoader, Environment
 
 from service import translation
-from service.digests import mjml
-from service.digests.templates import FOLDER
+from service.mails import mjml
+from service.mails.templates import FOLDER
 from service.translation import LANGUAGES
 from tests.mails.conftest import Post
 

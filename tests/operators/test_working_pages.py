@@ -25,7 +25,8 @@ from service.database.tables import (
 )
 from service.digests import notes, plan
 from service.settings import Settings
-from service.subscribers import catalogue, interests, topic_edits
+from service.subscribers import interests
+from service.subscribers.topics import catalogue, edits
 from tests import factories
 from tests.operators.conftest import csrf
 
@@ -154,7 +155,7 @@ def test_a_topic_is_edited_with_its_hits_and_its_mistakes_at_their_column(
 
 def topic_query(database: Database) -> str:
     with database.transaction() as session:
-        return topic_edits.find(session, "robot-learning").entry.query
+        return edits.find(session, "robot-learning").entry.query
 
 
 def test_a_note_is_previewed_saved_and_withdrawn(seated: Sit, database: Database) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import smtplib
 import ssl
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -27,30 +25,13 @@ from service.subscribers import returned
 from service.subscribers.return_addresses import ReturnAddresses
 from tests import factories
 from tests.delivery.certificates import server_certificate
-from tests.delivery.servers import serving
+from tests.delivery.servers import in_thread, serving
 from tests.returns.conftest import ADA, MAILS, MailedReader
 
 
-@contextmanager
-def listening(database: Database, settings: Settings) -> Iterator[int]:
+def listening(database: Database, settings: Settings) -> AbstractContextManager[int]:
     """The listener in a thread of its own; its port."""
-    ready = threading.Event()
-    ends: dict[str, Any] = {}
-
-    async def serve() -> None:
-        async with inbound.listening(database, settings, port=0) as port:
-            ends.update(port=port, loop=asyncio.get_running_loop(), stop=asyncio.Event())
-            ready.set()
-            await ends["stop"].wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
-    thread.start()
-    assert ready.wait(5)
-    try:
-        yield ends["port"]
-    finally:
-        ends["loop"].call_soon_threadsafe(ends["stop"].set)
-        thread.join(5)
+    return in_thread(lambda: inbound.listening(database, settings, port=0))
 
 
 @pytest.fixture

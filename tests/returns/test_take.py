@@ -20,7 +20,8 @@ from service.database.tables import (
 )
 from service.returns.take import Outcome, TakenMail, TooMany, take_mail
 from service.settings import Settings
-from service.subscribers import accounts, catalogue, interests, returned
+from service.subscribers import accounts, interests, returned
+from service.subscribers.topics import catalogue
 from tests.returns.conftest import MAILS, MailedReader
 
 HARD = SuppressionReason.HARD_BOUNCE

@@ -12,12 +12,13 @@ from service.database import Database
 from service.database.tables import ConsentEvent, Delivery, DeliveryKind, DeliveryState, Reader, ReaderState
 from service.matching.language import QueryError
 from service.settings import Settings
-from service.subscribers import accounts, addresses, catalogue, erasure, interests, suppression
+from service.subscribers import accounts, addresses, erasure, interests, suppression
 from service.subscribers.accounts import AccountError, Preferences, Signup
 from service.subscribers.addresses import AddressError
 from service.subscribers.consent import Visit
 from service.subscribers.interests import InterestError, UnknownTopic, Wish
 from service.subscribers.tokens import ExpiredToken, ForgedToken, Links, Purpose
+from service.subscribers.topics import catalogue
 from tests import factories
 
 HERE = Visit("test", "192.0.2.1", "a browser")

@@ -4,7 +4,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.database import Database
-from service.subscribers import catalogue
+from service.subscribers.topics import catalogue
 
 
 @pytest.fixture

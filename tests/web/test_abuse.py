@@ -32,11 +32,12 @@ from service.database.tables import (
 from service.digests import plan
 from service.operators import accounts as operators
 from service.settings import Settings
-from service.subscribers import accounts, address_change, catalogue
+from service.subscribers import accounts, address_change
 from service.subscribers.accounts import Signup
 from service.subscribers.tokens import Links, Purpose
-from service.web import limits
+from service.subscribers.topics import catalogue
 from service.web.app import create_app
+from service.web.serving import limits
 from tests import factories
 
 
@@ -101,7 +102,7 @@ def test_each_process_counts_for_itself_while_redis_is_away(settings: Settings) 
 WORKER = """
 import sys
 from service.settings import Settings
-from service.web.limits import Limits
+from service.web.serving.limits import Limits
 limits = Limits(Settings(broker_url=sys.argv[1], site_url="https://papers.example", api_requests_per_minute=30))
 print(sum(limits.api("192.0.2.1").allowed for _ in range(40)))
 """
@@ -148,7 +149,7 @@ def test_a_form_sent_back_at_once_or_without_its_stamp_is_asked_for_once_more(
         assert "send it once more" in answer.text
     assert mails(database, DeliveryKind.CONFIRM) == 0
     later = datetime.now(UTC).timestamp() + 4
-    monkeypatch.setattr("service.web.limits.time.time", lambda: later)
+    monkeypatch.setattr("service.web.serving.limits.time.time", lambda: later)
     assert browser.post("/subscribe", data=form(shown=stamp)).status_code == 200
     assert mails(database, DeliveryKind.CONFIRM) == 1
 

@@ -26,7 +26,7 @@ from service.database.tables import (
 )
 from service.delivery.recheck import recheck
 from service.digests import plan
-from service.digests.compose import Composed, Composer, Withheld
+from service.mails.compose import Composed, Composer, Withheld
 from service.outbox import letters, rows
 from service.settings import Settings
 from service.subscribers import (
@@ -43,7 +43,7 @@ from service.subscribers.accounts import AccountError
 from service.subscribers.consent import Visit
 from service.subscribers.returned import Return
 from service.subscribers.tokens import Links, Purpose, TokenError
-from service.web.account import COOKIE
+from service.web.readers.account import COOKIE
 from tests import factories
 
 HERE = "https://papers.example"

@@ -16,7 +16,7 @@ import uvicorn
 
 from service.database import Database
 from service.settings import Settings
-from service.subscribers import catalogue
+from service.subscribers.topics import catalogue
 from service.web.app import create_app
 from tests import factories
 

@@ -21,7 +21,7 @@ from service.database import Database
 from service.papers import archive, ingest
 from service.papers.archive import PaperView
 from service.settings import Settings
-from service.subscribers import catalogue
+from service.subscribers.topics import catalogue
 from service.web.app import create_app
 from service.web.site import Site
 from tests import factories

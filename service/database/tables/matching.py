@@ -38,7 +38,7 @@ class Topic(Base):
 
 
 class TopicEdit(Base):
-    """What an operator says a topic is, whatever this or a later version's file says (subscribers/topic_edits.py)."""
+    """What an operator says a topic is, whatever this or a later version's file says (subscribers/topics/edits.py)."""
 
     __tablename__ = "topic_edit"
 

@@ -32,6 +32,8 @@ _LOOK_SECONDS: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Kept:
+    """An answer that is kept, with the validators that it came with (RFC 9110, section 8.8)."""
+
     etag: str | None
     last_modified: str | None
     body: bytes
@@ -39,6 +41,8 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Host:
+    """When a host may be asked again."""
+
     not_before: datetime | None = None
     """Not to be asked before this time: its pace, what it asked for, or our backoff."""
     failures: int = 0
@@ -46,6 +50,8 @@ class Host:
 
 
 class State(Protocol):
+    """Where fetching remembers; in PostgreSQL for all processes, or in one."""
+
     def turn(self, host: str, patience: float) -> AbstractContextManager[None]:
         """One request to a host at a time. Raises :class:`TimeoutError` after ``patience`` seconds."""
 

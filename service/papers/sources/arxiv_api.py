@@ -76,13 +76,7 @@ def read_answer(body: bytes, origin: str) -> Iterator[PaperRecord | Problem]:
         what="PAPERROUND_ARXIV_API_URL must name arXiv's query API",
         ending=ending,
     )
-    for number, entry in enumerate(found, 1):
-        try:
-            yield _record(entry)
-        except RowError as error:
-            yield Problem(f"entry {number}", str(error))
-    if ending.cut_off:
-        yield Problem(f"entry {ending.items + 1}", "the answer is cut off here")
+    return xml_items.records(found, _record, ending, called="entry", cut_off="the answer is cut off here")
 
 
 def _record(entry: Any) -> PaperRecord:

@@ -111,25 +111,9 @@ def read_feed(
     aside: Callable[[Any], None] | None = None,
 ) -> Iterator[PaperRecord | Problem]:
     """A record, or what is wrong, for each item. Raises :class:`SourceError` where this is no feed at all."""
-    ending = ending or xml_items.Ending()
-    found = xml_items.items(
-        body,
-        origin,
-        roots=frozenset({"rss", "feed", "RDF"}),
-        wanted=frozenset({"item", "entry"}),
-        what="give an RSS or Atom feed of arXiv",
-        ending=ending,
-        aside=aside,
+    return xml_items.feed_records(
+        body, origin, _record, what="give an RSS or Atom feed of arXiv", ending=ending, aside=aside
     )
-    for number, item in enumerate(found, 1):
-        try:
-            yield _record(item)
-        except RowError as error:
-            yield Problem(f"item {number}", str(error))
-    if ending.cut_off:
-        yield Problem(
-            f"item {ending.items + 1}", "the feed is cut off here: this item is not complete, later ones are missing"
-        )
 
 
 def _record(item: Any) -> PaperRecord:

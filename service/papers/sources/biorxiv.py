@@ -6,15 +6,16 @@ Numbers come as numbers or as text. Every version of a paper is a row of its own
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import Any, Final
 
 import orjson
 
 from service.papers.fetching import Fetcher, FetchError
 from service.papers.identity import identifiers
-from service.papers.record import DayRead, PaperRecord, Problem, Row, SourceError
-from service.papers.sources import field
+from service.papers.record import PaperRecord, Problem, Row, SourceError
+from service.papers.sources import by_day, field
+from service.papers.sources.by_day import Progress
 from service.papers.sources.field import RowError
 from service.papers.text import original
 
@@ -31,66 +32,32 @@ class PreprintServer:
         self._fetcher = fetcher
 
     def fetch(self, since: date) -> Iterator[Row]:
-        """Newest day first. A day that fails costs that day; when the first two fail, the site is taken to be away."""
-        failures = days = 0
-        last: FetchError | None = None
-        day = datetime.now(UTC).date()
-        while day >= since:
-            days += 1
-            reading = _Reading()
-            try:
-                yield from self._day(day, reading)
-            except FetchError as error:
-                failures += 1
-                yield DayRead(day, reading.rows, reading.expected, complete=False, note=str(error))
-                if failures == days and failures >= 2:
-                    raise SourceError(str(error)) from error
-                last = error
-            else:
-                yield DayRead(day, reading.rows, reading.expected)
-            day -= timedelta(days=1)
-        if last is not None:
-            raise SourceError(f"{failures} of {days} days could not be read to their end, the last: {last}") from last
+        """Newest day first, as :func:`by_day.newest_first` promises."""
+        return by_day.newest_first(since, self._day)
 
-    def _day(self, day: date, reading: _Reading) -> Iterator[PaperRecord | Problem]:
+    def _day(self, day: date, progress: Progress) -> Iterator[PaperRecord | Problem]:
+        cursor = revisions = 0
+        total: int | None = None
         for _ in range(_MOST_PAGES):
-            url = f"{self.origin}/{day}/{day}/{reading.cursor}/json"
+            url = f"{self.origin}/{day}/{day}/{cursor}/json"
             try:
                 page = read_page(self._fetcher.get(url), url, self.name, f"{day} row ")
             except SourceError as error:
                 self._fetcher.forget(url)
                 raise FetchError(str(error)) from error
-            reading.add(page)
+            cursor += page.listed
+            revisions += page.listed - len(page.rows)
+            total = page.total if page.total is not None else total
+            progress.rows += len(page.rows)
+            progress.expected = None if total is None else max(total - revisions, 0)
             yield from page.rows
-            if page.listed == 0 or reading.ended:
+            if page.listed == 0 or (total is not None and cursor >= total):
                 return
 
 
-class _Reading:
-    """How far a day has been read. Rows are counted, other versions not among them."""
-
-    def __init__(self) -> None:
-        self.cursor = 0
-        self.rows = 0
-        self._total: int | None = None
-        self._revisions = 0
-
-    def add(self, page: Page) -> None:
-        self.cursor += page.listed
-        self.rows += len(page.rows)
-        self._revisions += page.listed - len(page.rows)
-        self._total = page.total if page.total is not None else self._total
-
-    @property
-    def ended(self) -> bool:
-        return self._total is not None and self.cursor >= self._total
-
-    @property
-    def expected(self) -> int | None:
-        return None if self._total is None else max(self._total - self._revisions, 0)
-
-
 class Page:
+    """One answer of the API."""
+
     def __init__(self, rows: list[PaperRecord | Problem], listed: int, total: int | None) -> None:
         self.rows = rows
         self.listed = listed

@@ -48,6 +48,7 @@ class _Meta:
 
 
 def looks_like_page(text: str) -> bool:
+    """Whether this text is a saved Daily Papers page."""
     return any(line.strip() == _HEADLINE for line in text.splitlines()[:60])
 
 

@@ -58,6 +58,7 @@ def categories(values: object) -> tuple[str, ...]:
 
 
 def count(value: object) -> int | None:
+    """A number that can be a count; else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_COUNT else None
 
 

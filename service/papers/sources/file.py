@@ -23,6 +23,8 @@ _LOOK: Final = 65_536
 
 
 class Format(StrEnum):
+    """What a file of papers may be."""
+
     PAGE = "page"
     HUGGINGFACE = "huggingface"
     ARXIV_RSS = "arxiv-rss"

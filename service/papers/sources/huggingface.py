@@ -17,7 +17,8 @@ import orjson
 from service.papers.fetching import Fetcher, FetchError
 from service.papers.identity import identifiers
 from service.papers.record import Dayless, DayRead, PaperRecord, Problem, Row, SourceError
-from service.papers.sources import field
+from service.papers.sources import by_day, field
+from service.papers.sources.by_day import Progress
 from service.papers.sources.field import RowError
 from service.papers.text import original
 
@@ -37,29 +38,13 @@ class HuggingFaceDaily:
         self._fetcher = fetcher
 
     def fetch(self, since: date) -> Iterator[Row]:
-        """Newest day first. A day that fails costs that day; when the first two fail, the site is taken to be away."""
-        failures = days = 0
-        last: FetchError | None = None
-        day = datetime.now(UTC).date()
-        while day >= since:
-            days += 1
-            rows = 0
-            try:
-                for row in _listing(self._fetcher, self.origin, {"date": day.isoformat()}, f"{day} row "):
-                    # Rows that the listing of one day gives for another are not this day's.
-                    rows += not isinstance(row, PaperRecord) or row.listed_on in (day, None)
-                    yield row
-            except FetchError as error:
-                failures += 1
-                yield DayRead(day, rows, complete=False, note=str(error))
-                if failures == days and failures >= 2:
-                    raise SourceError(str(error)) from error
-                last = error
-            else:
-                yield DayRead(day, rows)
-            day -= timedelta(days=1)
-        if last is not None:
-            raise SourceError(f"{failures} of {days} days could not be read to their end, the last: {last}") from last
+        """Newest day first, as :func:`by_day.newest_first` promises."""
+        return by_day.newest_first(since, self._day)
+
+    def _day(self, day: date, progress: Progress) -> Iterator[PaperRecord | Problem]:
+        for row in _listing(self._fetcher, self.origin, {"date": day.isoformat()}, f"{day} row "):
+            progress.rows += not isinstance(row, PaperRecord) or row.listed_on in (day, None)
+            yield row
 
 
 class HuggingFaceWeeks:

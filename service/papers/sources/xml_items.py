@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from lxml import etree
 
-from service.papers.record import SourceError
+from service.papers.record import PaperRecord, Problem, SourceError
 from service.papers.sources import field
+from service.papers.sources.field import RowError
 
 SPACES: Final = {
     "arxiv": "http://arxiv.org/schemas/atom",
@@ -89,6 +90,49 @@ def items(
         yield held
 
 
+def records(
+    found: Iterator[Any], read: Callable[[Any], PaperRecord], ending: Ending, *, called: str, cut_off: str
+) -> Iterator[PaperRecord | Problem]:
+    """What ``read`` makes of each of :func:`items`, or what is wrong with it; at the end, that the document is cut off.
+
+    ``called`` is the document's word for an item, ``cut_off`` what is said of the one that the cut went through.
+    """
+    for number, item in enumerate(found, 1):
+        try:
+            yield read(item)
+        except RowError as error:
+            yield Problem(f"{called} {number}", str(error))
+    if ending.cut_off:
+        yield Problem(f"{called} {ending.items + 1}", cut_off)
+
+
+def feed_records(
+    body: bytes,
+    origin: str,
+    read: Callable[[Any], PaperRecord],
+    *,
+    what: str,
+    ending: Ending | None = None,
+    aside: Callable[[Any], None] | None = None,
+) -> Iterator[PaperRecord | Problem]:
+    """A record, or what is wrong, for each item of an RSS or Atom feed; ``what`` is the remedy where it is none.
+
+    Raises :class:`SourceError` where it is none.
+    """
+    ending = ending or Ending()
+    found = items(
+        body,
+        origin,
+        roots=frozenset({"rss", "feed", "RDF"}),
+        wanted=frozenset({"item", "entry"}),
+        what=what,
+        ending=ending,
+        aside=aside,
+    )
+    cut_off = "the feed is cut off here: this item is not complete, later ones are missing"
+    return records(found, read, ending, called="item", cut_off=cut_off)
+
+
 def _closed(body: bytes, root: str) -> bool:
     """Whether the end tag of the root is there: the parser's errors tell of some cuts only. UTF-16 is seen through."""
     tail = body[-_TAIL:].replace(b"\x00", b"").rstrip()
@@ -96,6 +140,7 @@ def _closed(body: bytes, root: str) -> bool:
 
 
 def local(element: Any) -> str:
+    """The name of an element without its namespace; empty for comments and the like."""
     return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
 
 

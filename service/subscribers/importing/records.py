@@ -59,13 +59,7 @@ def rows(lines: Iterable[str], parted_by: str) -> Iterator[Row]:
             size += len(following)
             open_quote ^= following.count('"') % 2 == 1
         try:
-            if open_quote:
-                raise csv.Error("a quotation mark is not closed")
-            if size > LONGEST_ROW:
-                raise csv.Error(f"it is longer than {LONGEST_ROW} characters")
-            cells, *more = csv.reader(parts, delimiter=parted_by, strict=True)
-            if more:
-                raise csv.Error("a quotation mark stands in the middle of a cell")
+            cells = _cells(parts, parted_by, open_quote=open_quote)
         except csv.Error as error:
             again += reversed(parts[1:])
             yield Row(number, (), f"is not CSV: {error}", _line(line))
@@ -74,6 +68,18 @@ def rows(lines: Iterable[str], parted_by: str) -> Iterator[Row]:
             yield Row(number, (), "is not UTF-8", _line(line))
         else:
             yield Row(number, tuple(cells))
+
+
+def _cells(parts: list[str], parted_by: str, *, open_quote: bool) -> list[str]:
+    """The cells of a row that stands in these lines. Raises csv.Error with what is wrong."""
+    if open_quote:
+        raise csv.Error("a quotation mark is not closed")
+    if sum(map(len, parts)) > LONGEST_ROW:
+        raise csv.Error(f"it is longer than {LONGEST_ROW} characters")
+    cells, *more = csv.reader(parts, delimiter=parted_by, strict=True)
+    if more:
+        raise csv.Error("a quotation mark stands in the middle of a cell")
+    return cells
 
 
 _UNDECODED: Final = re.compile("[\udc80-\udcff]")

@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse, Response
 
 from service.database.tables import OperatorRole
-from service.digests import note, notes
-from service.digests.note import NoteError, Paragraph
+from service.digests import notes
+from service.mails import note
+from service.mails.note import NoteError, Paragraph
 from service.operators import audit
 from service.operators.audit import Act
 from service.operators.sessions import Seat

@@ -17,13 +17,13 @@ from service.matching.language import QueryError
 from service.operators import audit
 from service.operators.audit import Act
 from service.operators.sessions import Seat
-from service.subscribers import catalogue, topic_edits
-from service.subscribers.catalogue import CatalogueError, TopicEntry
-from service.subscribers.topic_edits import TopicView
-from service.web import previewing
+from service.subscribers.topics import catalogue, edits
+from service.subscribers.topics.catalogue import CatalogueError, TopicEntry
+from service.subscribers.topics.edits import TopicView
 from service.web.admin.desk import Csrf, Desk, Done, Refused
-from service.web.forms import InterestForm
-from service.web.previewing import PreviewView
+from service.web.papers import previewing
+from service.web.papers.previewing import PreviewView
+from service.web.serving.forms import InterestForm
 from service.web.site import Site
 
 _PATH: Final = "/admin/topics"
@@ -79,7 +79,7 @@ def _add_pages(router: APIRouter, desk: Desk) -> None:
     def listed(request: Request) -> Response:
         def page(seat: Seat) -> Response:
             with desk.site.database.transaction() as session:
-                views = topic_edits.listing(session)
+                views = edits.listing(session)
             archives = sum(len(group.topics) for group in catalogue.load().archives)
             return desk.page(request, seat, "topics.html", {"topics": views, "archives": archives})
 
@@ -94,7 +94,7 @@ def _add_pages(router: APIRouter, desk: Desk) -> None:
         def page(seat: Seat) -> Response:
             try:
                 with desk.site.database.transaction() as session:
-                    view = topic_edits.find(session, slug)
+                    view = edits.find(session, slug)
             except CatalogueError as error:
                 return desk.said(request, seat, "No such topic", f"{error}.", status=404)
             return _form(desk, request, seat, view.entry, view)
@@ -135,7 +135,7 @@ def _add_acts(router: APIRouter, desk: Desk) -> None:
             view = None
             try:
                 with desk.site.database.transaction() as session:
-                    view = None if new else topic_edits.find(session, entry.slug)
+                    view = None if new else edits.find(session, entry.slug)
                 if only:
                     return _form(desk, request, seat, entry, view)
                 with desk.site.database.transaction() as session:
@@ -153,8 +153,8 @@ def _add_acts(router: APIRouter, desk: Desk) -> None:
     def retire(request: Request, csrf: Csrf = "", slug: Annotated[str, Form()] = "") -> Response:
         def act(session: Session, _seat: Seat) -> Done:
             try:
-                view = topic_edits.find(session, slug)
-                topic_edits.retire(session, slug)
+                view = edits.find(session, slug)
+                edits.retire(session, slug)
             except CatalogueError as error:
                 raise Refused(str(error)) from error
             return Done(Act.TOPIC_RETIRED, f"topic {view.entry.slug}", f"followers: {view.followers}", to=_PATH)
@@ -165,8 +165,8 @@ def _add_acts(router: APIRouter, desk: Desk) -> None:
     def as_shipped(request: Request, csrf: Csrf = "", slug: Annotated[str, Form()] = "") -> Response:
         def act(session: Session, _seat: Seat) -> Done:
             try:
-                before = topic_edits.find(session, slug).entry
-                topic_edits.as_shipped(session, slug)
+                before = edits.find(session, slug).entry
+                edits.as_shipped(session, slug)
             except CatalogueError as error:
                 raise Refused(str(error)) from error
             return Done(Act.TOPIC_AS_SHIPPED, f"topic {before.slug}", f"query was {before.query}", to=_PATH)
@@ -177,9 +177,9 @@ def _add_acts(router: APIRouter, desk: Desk) -> None:
 def _saved(session: Session, seat: Seat, entry: TopicEntry, view: TopicView | None) -> int:
     """In one transaction the topic, its followers and the line of the log."""
     if view is None:
-        made = topic_edits.add(session, entry)
+        made = edits.add(session, entry)
         return audit.record(session, seat.operator_id, Act.TOPIC_ADDED, f"topic {made.slug}", f"query {made.query}")
-    made = topic_edits.edit(session, entry)
+    made = edits.edit(session, entry)
     before = view.entry
     changed = [f"followers: {view.followers}"]
     changed += [f"query was {before.query}"] if before.query != made.query else []

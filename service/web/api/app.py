@@ -15,10 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import service
 from service.matching.language import QueryError
-from service.web import forms
 from service.web.api import catalogue, preferences, reading, subscribing
 from service.web.api.shapes import ProblemOut
-from service.web.problem import MEDIA_TYPE, problem
+from service.web.serving import forms
+from service.web.serving.problem import MEDIA_TYPE, problem
 from service.web.site import Site
 
 log = structlog.get_logger(__name__)

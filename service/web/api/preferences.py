@@ -9,9 +9,9 @@ from service.database.tables import ReaderState
 from service.subscribers import access, accounts, interests
 from service.subscribers.accounts import Preferences, ReaderView
 from service.subscribers.interests import Wish
-from service.web.address import FORMATS
 from service.web.api.bearer import CHALLENGE, Credentials, SignedIn
 from service.web.api.shapes import FeedOut, InterestsIn, PreferencesIn, PreferencesOut
+from service.web.serving.address import FORMATS
 from service.web.site import Site, visit
 
 

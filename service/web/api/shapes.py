@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.papers.announced import Dated, EditionView
 from service.subscribers.accounts import ReaderView
-from service.subscribers.catalogue import TopicEntry
 from service.subscribers.interests import InterestView
+from service.subscribers.topics.catalogue import TopicEntry
 
 
 class Out(BaseModel):

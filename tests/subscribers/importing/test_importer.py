@@ -9,9 +9,10 @@ from sqlalchemy import func, select, text
 from service.database import Database
 from service.database.tables import ConsentEvent, Interest, Reader, ReaderImport
 from service.settings import Settings
-from service.subscribers import accounts, addresses, catalogue, export, importing, suppression
+from service.subscribers import accounts, addresses, export, importing, suppression
 from service.subscribers.consent import Visit
 from service.subscribers.importing import ImportOptions, ImportRefused, importer
+from service.subscribers.topics import catalogue
 from tests import factories
 
 CONSENT = "Signed up at the library desk, forms of 2026"

@@ -1,0 +1,1 @@
+"""How a request is understood and its answer guarded: language, forms, limits, headers, errors."""
