@@ -21,6 +21,7 @@ from service.web.api.shapes import ProblemOut
 from service.web.limits import Limits
 from service.web.problem import MEDIA_TYPE, problem
 from service.web.site import Site
+from service.web.traced import NO_OTHER
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +35,7 @@ def create_api(site: Site) -> FastAPI:
     """The API on one site."""
     errors = {"model": ProblemOut, "description": "A problem (RFC 9457)", "content": {MEDIA_TYPE: {}}}
     app = FastAPI(
+        telemetry=NO_OTHER,
         title="Paperround",
         version="1",
         description=_DESCRIPTION,
