@@ -15,6 +15,7 @@ from service import tracing
 _LONGEST: Final = 2_000
 """Characters of a statement that are told: one with a placeholder for each of a thousand rows says no more."""
 _TABLE: Final = re.compile(r'\b(?:FROM|INTO|UPDATE|COPY|JOIN)\s+(?!ONLY\b|STDIN\b)"?([a-z_][a-z0-9_.]*)', re.IGNORECASE)
+_WRITES: Final = re.compile(r"\b(INSERT|UPDATE|DELETE)\s", re.IGNORECASE)
 _SPACE: Final = re.compile(r"\s+")
 _BEGAN: Final = "paperround.began"
 
@@ -62,7 +63,12 @@ def _described(statement: str) -> tuple[str, dict[str, tracing.Value]]:
     """The span's name, operation and table, and its attributes (semantic conventions for PostgreSQL)."""
     words = _SPACE.sub(" ", statement[: _LONGEST + 500]).strip()
     operation = words.partition(" ")[0].upper()
-    table = _TABLE.search(words)
+    start = 0
+    if operation == "WITH":
+        # Told by what it does first, if it changes anything.
+        writes = _WRITES.search(words)
+        operation, start = (writes[1].upper(), writes.start()) if writes else ("SELECT", 0)
+    table = _TABLE.search(words, start)
     name = f"{operation} {table[1]}" if table else operation
     return name, {
         "db.system.name": "postgresql",

@@ -84,7 +84,8 @@ def ingest(
     pending, or as failed or partial where it broke off. ``on_progress`` hears how many rows have been seen. Rows are
     held a batch at a time, so that memory does not grow with the source.
     """
-    with tracing.span("ingest", {"paperround.source": source.name}) as span:
+    # Without the address of a feed, which may carry a key.
+    with tracing.span("ingest", {"paperround.source": source.name.partition(":")[0]}) as span:
         report = _ingested(database, source, since, now or datetime.now(UTC), by_days, on_progress)
         counts = ("seen", "new", "updated", "rejected")
         span.tell({f"paperround.rows.{each}": getattr(report, each) for each in counts})

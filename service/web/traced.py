@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service import tracing
 
 NO_OTHER: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
-"""FastAPI's own telemetry is off, whatever the environment says: it would export whole paths and the words of errors."""
+"""FastAPI's own telemetry is off, whatever the environment says: it exports whole paths and the words of errors."""
 _PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked for by machines every few seconds."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
