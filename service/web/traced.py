@@ -29,7 +29,8 @@ class Traced:
             return
         method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
         about: dict[str, tracing.Value] = {"http.request.method": method, "url.scheme": scope["scheme"]}
-        with tracing.span("HTTP" if method == "_OTHER" else method, about, kind=tracing.Kind.SERVER) as span:
+        verb = "HTTP" if method == "_OTHER" else method
+        with tracing.span(verb, about, kind=tracing.Kind.SERVER) as span:
 
             async def told(message: Message) -> None:
                 if message["type"] == "http.response.start":
@@ -43,7 +44,7 @@ class Traced:
                 await self._app(scope, receive, told)
             finally:
                 if route := _route(scope):
-                    span.name(f"{method} {route}")
+                    span.name(f"{verb} {route}")
                     span.tell({"http.route": route})
 
 

@@ -49,10 +49,7 @@ class Collector:
                             span.parent_span_id.hex(),
                             about["service.name"],
                             span.status.code == Status.STATUS_CODE_ERROR,
-                            {
-                                each.key: getattr(each.value, each.value.WhichOneof("value"))
-                                for each in span.attributes
-                            },
+                            {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in span.attributes},
                         )
                     )
 

@@ -20,11 +20,12 @@ from celery import Celery
 from celery.beat import Scheduler
 from fastapi.testclient import TestClient
 from sqlalchemy import select, text
+from sqlalchemy.exc import DataError
 from structlog.testing import capture_logs
 
 from service import tracing
 from service.database import Database
-from service.database.tables import Delivery, DeliveryKind, DeliveryState, Reader, ReaderState
+from service.database.tables import Delivery, DeliveryKind, DeliveryState, Reader
 from service.delivery import crew, sender
 from service.digests import plan
 from service.doorbell import Doorbell, Task
@@ -65,10 +66,9 @@ def collector(quiet: pytest.MonkeyPatch) -> Iterator[Collector]:
 
 @pytest.fixture
 def traced(collector: Collector, database: Database, settings: Settings) -> Iterator[tuple[Database, Settings]]:
-    """A database that was opened when tracing had begun."""
-    assert tracing.start(Process.CLI)
-    assert settings.database_url is not None
-    with Database(settings.database_url) as opened:
+    """A database that was opened when tracing to the collector had begun."""
+    assert tracing.start(Process.CLI), collector.endpoint
+    with Database(database.engine.url.render_as_string(hide_password=False)) as opened:
         yield opened, settings
 
 
@@ -79,7 +79,7 @@ def feed() -> Iterator[str]:
     body = FEED.format(words="They walk. " * 20, today=today).encode()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -108,6 +108,7 @@ def worker(
     assert settings.secret is not None
     used = settings.model_copy(update={"smtp_url": f"smtp://127.0.0.1:{relay.port}"})
     environment = os.environ | {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
         "PAPERROUND_HOME": str(used.home),
         "PAPERROUND_DATABASE_URL": used.database_url or "",
         "PAPERROUND_SECRET": settings.secret.get_secret_value(),
@@ -180,7 +181,7 @@ def test_one_trace_tells_a_round_over_the_broker_and_no_trace_tells_of_whom(
     assert isinstance(size := message.attributes["paperround.bytes"], int)
     assert size > 1_000
 
-    [first] = [span for span in collector.of("publish ingest.all")]
+    [first] = collector.of("publish ingest.all")
     story = {tuple(collector.lineage(span)) for span in collector.spans if span.trace == first.trace}
     assert "?" not in {name for names in story for name in names}, "every parent was told of"
     ingest = ("publish ingest.all", "process ingest.all")
@@ -225,4 +226,249 @@ def digest_of(collector: Collector, span: object) -> bool:
 def secrets_in(mails: bytes) -> set[bytes]:
     """The signed parts of the links in these mails."""
     plain = mails.replace(b"=\r\n", b"").replace(b"=\n", b"")
-    return {found for found in re.findall(rb"papers\.example/[a-z-]+/([A-Za-z0-9_.~-]{30,})", plain)}
+    return set(re.findall(rb"papers\.example/[a-z-]+/([A-Za-z0-9_.~-]{30,})", plain))
+
+
+def test_requests_are_named_by_their_routes_and_a_strangers_trace_is_not_gone_on_with(
+    traced: tuple[Database, Settings], collector: Collector
+) -> None:
+    opened, settings = traced
+    catalogue.sync(opened)
+    numbered = "4bf92f3577b34da6a3ce929d0e0e4736"
+    with TestClient(create_app(settings, opened), base_url="https://papers.example") as browser:
+        for path in (
+            "/", "/papers/secret-of-a-path", "/api/v1/papers/secret-of-a-path", "/nowhere/secret-of-a-path", "/healthz",
+            "/search?q=secret-of-a-query", "/preferences/secret-of-a-token", "/static/style.css?v=secret-of-a-query",
+        ):  # fmt: skip
+            browser.get(
+                path, headers={"traceparent": f"00-{numbered}-00f067aa0ba902b7-01", "user-agent": "secret-agent"}
+            )
+        browser.request("SECRET", "/")
+    tracing.stop()
+    named = {span.name for span in collector.spans if not span.parent}
+    assert named == {
+        "GET /", "GET /papers/{paper_id}", "GET /api/v1/papers/{paper_id}", "GET", "GET /search",
+        "GET /preferences/{token}", "GET /static", "HTTP /",
+    }  # fmt: skip
+    assert any(
+        collector.lineage(span)[0] == "GET /search" for span in collector.spans if "db.query.text" in span.attributes
+    )
+    [told] = collector.of("GET /api/v1/papers/{paper_id}")
+    assert told.attributes == {
+        "http.request.method": "GET", "url.scheme": "https", "http.response.status_code": 422,
+        "http.route": "/api/v1/papers/{paper_id}",
+    }  # fmt: skip
+    assert b"secret" not in b"".join(collector.raw).lower()
+    assert numbered not in {span.trace for span in collector.spans}
+
+
+def test_refusals_are_told_by_their_codes_and_one_accepted_message_in_a_hundred(
+    traced: tuple[Database, Settings], collector: Collector
+) -> None:
+    opened, settings = traced
+    ids = digests_for(opened, settings, ["refused.secret", *(f"r{number}" for number in range(101))])
+    with sink(RCPT=whenever("refused", "550 5.1.1 <refused.secret@example.org> is nobody here")) as server:
+        report = sender.send_due(opened, aimed(settings, server, send_connections=1))
+    tracing.stop()
+    assert (report.sent, report.failed) == (101, 1)
+    told = collector.of("smtp message")
+    [refused] = [span for span in told if span.failed]
+    assert refused.attributes["paperround.smtp.reply"] == "550 5.1.1"
+    assert refused.attributes["error.type"] == "550"
+    assert refused.attributes["paperround.delivery"] == ids[0]
+    assert len(told) - 1 in (1, 2)
+    [connection] = collector.of("smtp connection")
+    assert connection.attributes["paperround.messages"] == 102
+    assert sum(int(str(span.attributes["paperround.deliveries"])) for span in collector.of("send batch")) == 102
+    assert b"@example.org" not in b"".join(collector.raw)
+
+
+def digests_for(database: Database, settings: Settings, names: list[str]) -> list[int]:
+    """A digest in the outbox for each of these readers; the ids of the deliveries."""
+    for name in names:
+        factories.reader(database, settings, f"{name}@example.org", queries=["robots"])
+    factories.edition(database, factories.record("Robots"))
+    plan.plan_due(database, settings, everyone=True)
+    with database.transaction() as session:
+        return list(session.scalars(select(Delivery.id).order_by(Delivery.reader_id)))
+
+
+def test_a_crew_sends_within_the_rounds_trace(
+    traced: tuple[Database, Settings], collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, settings = traced
+    digests_for(opened, settings, [f"r{number}" for number in range(40)])
+    monkeypatch.setattr(crew, "WORTH_A_PROCESS", 20)
+    with sink() as server, tracing.span("round"):
+        # Slow enough for the other to begin before all is sent.
+        target = aimed(settings, server, send_batch=2, send_connections=1)
+        assert crew.send_due_together(opened, target, processes=2).sent == 40
+    tracing.stop()
+    [beside] = collector.of("send beside")
+    assert collector.lineage(beside) == ["round", "send beside"]
+    assert beside.service == "paperround-sender"
+
+
+class Away:
+    """A port behind which nobody takes a trace."""
+
+    def __init__(self, *, hangs: bool) -> None:
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        if hangs:
+            # The kernel accepts, and nobody ever answers.
+            self._socket.listen(64)
+        self.endpoint = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["refuses", "hangs"])
+def test_a_collector_that_is_away_costs_no_mail_and_no_time(
+    quiet: pytest.MonkeyPatch, database: Database, settings: Settings, *, hangs: bool
+) -> None:
+    away = Away(hangs=hangs)
+    quiet.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", away.endpoint)
+    # So that the queue runs full within the test.
+    quiet.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
+    quiet.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "16")
+    quiet.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "8")
+    digests_for(database, settings, [f"r{number}" for number in range(60)])
+    assert settings.database_url is not None
+    with capture_logs() as lines, sink() as server:
+        assert tracing.start(Process.SENDER)
+        with Database(settings.database_url) as opened:
+            began = time.monotonic()
+            report = sender.send_due(opened, aimed(settings, server, send_batch=5))
+            took = time.monotonic() - began
+        began = time.monotonic()
+        tracing.stop()
+        left = time.monotonic() - began
+    away.close()
+    assert report.sent == 60
+    assert took < 8, "less than one try of an export"
+    assert left < tracing.LEAVING_SECONDS + 1
+    lost = [line for line in lines if line["event"] == "traces.lost"]
+    assert len(lost) <= 1, "told once, not for each batch"
+
+
+def test_that_the_collector_is_away_is_told_once_without_its_address(
+    quiet: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    away = Away(hangs=False)
+    quiet.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", away.endpoint.replace("//", "//user:secret@"))
+    quiet.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
+    with capture_logs() as lines:
+        assert tracing.start(Process.CLI)
+        for _ in range(3):
+            with tracing.span("round"):
+                pass
+            tracing.flush()
+        tracing.stop()
+    away.close()
+    assert [line["event"] for line in lines] == ["traces.lost"]
+    assert "secret" not in capfd.readouterr().err + str(lines)
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({}, []),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, []),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_SDK_DISABLED": "true"}, []),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_TRACES_EXPORTER": "none"}, []),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, ["traces.off"]),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_BSP_MAX_QUEUE_SIZE": "0"}, ["traces.off"]),
+    ],
+)
+def test_without_a_usable_endpoint_nothing_is_traced(
+    quiet: pytest.MonkeyPatch, variables: dict[str, str], told: list[str]
+) -> None:
+    for name, value in variables.items():
+        quiet.setenv(name, value)
+    with capture_logs() as lines:
+        assert not tracing.start(Process.WEB)
+    assert [line["event"] for line in lines] == told
+    with tracing.span("round") as span:
+        span.tell({"paperround.papers": 1})
+        assert (tracing.recording(), tracing.carried(), span.carried(), tracing.clock()) == (False, {}, {}, 0)
+
+
+def test_without_the_extra_an_endpoint_is_told_of_and_work_goes_on(quiet: pytest.MonkeyPatch) -> None:
+    quiet.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    quiet.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    with capture_logs() as lines:
+        assert not tracing.start(Process.WEB)
+    assert [(line["event"], line["remedy"]) for line in lines] == [
+        ("traces.not_installed", "pip install 'paperround[traces]'")
+    ]
+
+
+@pytest.mark.slow
+def test_a_process_without_an_endpoint_does_not_even_import_the_exporter(
+    quiet: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    quiet.setenv("PAPERROUND_HOME", str(tmp_path))
+    program = (
+        "import sys, service.cli, service.web.server, workers.tasks; from service import tracing as t\n"
+        "t.start(t.Process.WEB); print([m for m in sys.modules if m.startswith(('opentelemetry.exporter', 'google'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_operators_words_on_name_sampling_and_resource_stand(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "papers")
+    assert tracing.start(Process.BEAT)
+    with tracing.span("round"):
+        pass
+    tracing.stop()
+    assert [span.service for span in collector.spans] == ["papers"]
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    assert tracing.start(Process.BEAT)
+    with tracing.span("round"):
+        assert not tracing.recording()
+    tracing.stop()
+    assert len(collector.spans) == 1
+
+
+def test_the_schedules_messages_say_of_which_trace_they_are(collector: Collector) -> None:
+    app = Celery("beat", broker="memory://", set_as_current=False)
+    app.conf.beat_schedule = {"plan.due": {"task": "plan.due", "schedule": 0.01, "options": {"queue": "plan"}}}
+    assert tracing.start(Process.BEAT)
+    scheduler = Scheduler(app=app, lazy=True)
+    scheduler.setup_schedule()
+    scheduler.apply_async(scheduler.schedule["plan.due"])
+    tracing.stop()
+    [published] = collector.of("publish plan.due")
+    assert (published.service, published.parent) == ("paperround-beat", "")
+    with app.connection_for_read() as connection, connection.SimpleQueue("plan") as queue:
+        carried = queue.get(timeout=5).headers["traceparent"]
+    assert carried.startswith(f"00-{published.trace}-{published.id}-")
+
+
+def test_a_fork_does_not_export_what_its_parent_is_to_export(collector: Collector) -> None:
+    assert tracing.start(Process.WORKER)
+    with tracing.span("before the fork"):
+        pass
+    child = os.fork()
+    if child == 0:
+        os._exit(int(tracing.on()))
+    assert os.waitpid(child, 0)[1] == 0
+    tracing.stop()
+    assert len(collector.of("before the fork")) == 1
+
+
+def test_an_error_is_told_by_its_class_alone(traced: tuple[Database, Settings], collector: Collector) -> None:
+    opened, _ = traced
+    with pytest.raises(DataError, match="secret"), tracing.span("round"), opened.connection() as connection:
+        connection.execute(text("SELECT CAST(:word AS integer)"), {"word": "secret"})
+    tracing.stop()
+    assert {(span.name, span.failed, span.attributes["error.type"]) for span in collector.spans} == {
+        ("SELECT", True, "InvalidTextRepresentation"),
+        ("round", True, "DataError"),
+    }
+    assert b"secret" not in b"".join(collector.raw)
