@@ -36,6 +36,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from benchmarks.round import Invented, counted, enrol, sink
+from service import tracing
 from service.database import Database
 from service.delivery import dkim, sender
 from service.digests import plan
@@ -72,6 +73,7 @@ def redis_server(folder: Path) -> Iterator[str]:
 def as_sender() -> None:
     """One of the processes: settings from the environment; begins at a word, tells what it did, ends at another."""
     settings = load()
+    tracing.start(tracing.Process.SENDER)
     with open_ready(settings) as database:
         sender.send_due(database, settings)  # nothing is due yet: everything is imported and connected
         print("ready", flush=True)
