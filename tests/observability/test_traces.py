@@ -129,7 +129,7 @@ def worker(
 
 def until(database: Database, kind: DeliveryKind, log: Path) -> None:
     """Wait for the one mail of that kind to be sent."""
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 60
     statement = select(Delivery.state).where(Delivery.kind == kind)
     while True:
         with database.transaction() as session:
@@ -140,7 +140,7 @@ def until(database: Database, kind: DeliveryKind, log: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(180)
 def test_one_trace_tells_a_round_over_the_broker_and_no_trace_tells_of_whom(
     worker: tuple[Settings, Path], database: Database, collector: Collector, relay: Sink, quiet: pytest.MonkeyPatch
 ) -> None:
