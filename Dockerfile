@@ -3,8 +3,9 @@
 FROM python:3.13-slim-bookworm@sha256:67a1e1f215ccda113cfc024e8639049257e88f273898f595b61476d128d387e8 AS build
 WORKDIR /app
 RUN python -m venv /venv
-COPY requirements.lock .
-RUN /venv/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
+# With the extra `traces`: it does nothing until OTEL_EXPORTER_OTLP_ENDPOINT is set, and is not even imported.
+COPY requirements-traces.lock .
+RUN /venv/bin/pip install --no-cache-dir --require-hashes -r requirements-traces.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY service service
 COPY workers workers

@@ -10,7 +10,8 @@ one.
 
 ``cores`` tells for each number of processes how many cores' worth of time the senders, PostgreSQL and the sink took:
 where their sum reaches the machine's cores, more processes cannot help on this machine, and what takes most is what to
-move to a machine of its own first.
+move to a machine of its own first. ``sender_ms`` is the senders' processor time for a message; with
+``OTEL_EXPORTER_OTLP_ENDPOINT`` set, that with traces.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from sqlalchemy import text
 
 from benchmarks.round import Invented, counted, enrol, sink
 from benchmarks.telling import options, scratch, tell
+from service import tracing
 from service.database import Database
 from service.delivery import dkim, sender
 from service.digests import plan
@@ -73,6 +75,7 @@ def redis_server(folder: Path) -> Iterator[str]:
 def as_sender() -> None:
     """One of the processes: settings from the environment; begins at a word, tells what it did, ends at another."""
     settings = load()
+    tracing.start(tracing.Process.SENDER)
     with open_ready(settings) as database:
         sender.send_due(database, settings)  # nothing is due yet: everything is imported and connected
         print("ready", flush=True)
@@ -187,6 +190,10 @@ def measured(messages: int, counts: Sequence[int], rounds: int, folder: Path) ->
         "rates": {str(count): round(rate, 1) for count, rate in rates.items()},
         "cores": {
             str(count): {name: round(median(each[name] for each in runs), 2) for name in runs[0] if name != "rate"}
+            for count, runs in found.items()
+        },
+        "sender_ms": {
+            str(count): round(1000 * median(each["senders"] / each["rate"] for each in runs), 3)
             for count, runs in found.items()
         },
         "machine_cores": os.cpu_count(),

@@ -7,13 +7,18 @@ finds from the tables whatever a lost ring left behind, so a broker that is down
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from enum import StrEnum
 from functools import cache
+from threading import local
+from typing import Any, Final
 
 import structlog
 from celery import Celery
+from celery.signals import after_task_publish, before_task_publish
 from kombu.exceptions import OperationalError
 
+from service import tracing
 from service.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -87,7 +92,7 @@ class Doorbell:
         """
         ringing = self._ringing.get(task)
         if ringing is None or ringing.done():
-            ringing = self._ringing[task] = self._hand.submit(self._ring, task)
+            ringing = self._ringing[task] = self._hand.submit(copy_context().run, self._ring, task)
         return ringing
 
     def _ring(self, task: Task) -> None:
@@ -101,3 +106,35 @@ class Doorbell:
 def doorbell(settings: Settings) -> Doorbell:
     """The process's bell for these settings."""
     return Doorbell(settings)
+
+
+_CARRIED: Final = ("traceparent", "tracestate")
+_publishing = local()
+
+
+def carried(request: Any) -> dict[str, str]:
+    """The trace context that came with a task's message; ``request`` is Celery's."""
+    found = {name: request.get(name) for name in _CARRIED}
+    return {name: value for name, value in found.items() if isinstance(value, str)}
+
+
+def described(task: str, queue: str) -> dict[str, tracing.Value]:
+    """A task's message in the words of OpenTelemetry's conventions for messaging."""
+    return {"messaging.system": "celery", "messaging.destination.name": queue, "paperround.task": task}
+
+
+@before_task_publish.connect
+def _published(sender: str, headers: dict[str, Any], routing_key: str = "", **_: object) -> None:
+    """Whoever rings, a request or the schedule: the message says of which trace it is."""
+    if tracing.on():
+        about = {**described(sender, routing_key), "messaging.operation.type": "send"}
+        span = tracing.span(f"publish {sender}", about, kind=tracing.Kind.PRODUCER)
+        headers.update(span.carried())
+        _publishing.span = span
+
+
+@after_task_publish.connect
+def _heard(**_: object) -> None:
+    span: tracing.Span | None = _publishing.__dict__.pop("span", None)
+    if span is not None:
+        span.end()

@@ -6,6 +6,7 @@ import logging
 
 import structlog
 
+from service import tracing
 from service.settings import Settings
 
 
@@ -17,6 +18,7 @@ def configure(settings: Settings, *, quiet: bool = False) -> None:
     shared: list[structlog.types.Processor] = [
         structlog.stdlib.filter_by_level,
         structlog.contextvars.merge_contextvars,
+        tracing.in_log,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

@@ -15,6 +15,7 @@ from functools import partial
 
 from sqlalchemy import func, select
 
+from service import tracing
 from service.database import Database
 from service.database.tables import Delivery, DeliveryKind, DeliveryState, Digest
 from service.delivery import crew, recovery
@@ -84,6 +85,14 @@ def run(database: Database, settings: Settings, tell: Tell | None = None, *, eve
     A reader to whom nothing new applies gets nothing. Running it twice, or beside the scheduled workers, mails nobody
     twice: planning advances each reader's last edition in the transaction that queues the digest.
     """
+    with tracing.span("round") as span:
+        report = _run(database, settings, tell, everyone)
+        told = ("papers", "readers", "queued", "sent", "failed", "deferred")
+        span.tell({f"paperround.{each}": getattr(report, each) for each in told})
+    return report
+
+
+def _run(database: Database, settings: Settings, tell: Tell | None, everyone: bool) -> RoundReport:
     # Where no schedule runs, nobody else gives back what a killed round held.
     recovery.sweep(database, settings)
     edition = cut_and_match(database, tell)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import beat_init, celeryd_after_setup, setup_logging, worker_process_init, worker_process_shutdown
 
-from service import logs
+from service import logs, tracing
 from service.doorbell import Queue, Task, broker_settings
 from service.settings import Settings, load
 
@@ -61,3 +61,29 @@ app.conf.update(
 @setup_logging.connect
 def _configure_logs(**_: object) -> None:
     logs.configure(settings)
+
+
+_process = tracing.Process.WORKER
+
+
+@celeryd_after_setup.connect
+def _know_the_kind(instance: Any, **_: object) -> None:
+    global _process  # noqa: PLW0603 (told to the processes that are forked later)
+    if set(instance.app.amqp.queues.consume_from) == {Queue.SEND.value}:
+        _process = tracing.Process.SENDER
+
+
+@worker_process_init.connect
+def _trace(**_: object) -> None:
+    # In each process after its fork: the thread that exports would not have come along.
+    tracing.start(_process)
+
+
+@beat_init.connect
+def _trace_the_schedule(**_: object) -> None:
+    tracing.start(tracing.Process.BEAT)
+
+
+@worker_process_shutdown.connect
+def _export_the_rest(**_: object) -> None:
+    tracing.stop()

@@ -10,8 +10,9 @@ import structlog
 from celery import Task as CeleryTask
 from sqlalchemy.exc import SQLAlchemyError
 
-from service import task_runs
+from service import task_runs, tracing
 from service.database import Database, DatabaseError
+from service.doorbell import carried, described
 from service.readiness import open_ready
 from workers.app import settings
 
@@ -25,11 +26,21 @@ def database() -> Database:
 
 
 class LoggedTask(CeleryTask):  # type: ignore[misc]  # Celery publishes no types
-    """Binds the task's name and id to every log line of its run and tells and records how long it took."""
+    """Binds the task's name and id to every log line of its run, tells and records how long it took, and makes it a
+    span of the trace that its message came with."""
 
     abstract = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with tracing.span(
+            f"process {self.name}",
+            {**described(self.name, self.name.partition(".")[0]), "messaging.operation.type": "process"},
+            kind=tracing.Kind.CONSUMER,
+            within=carried(self.request),
+        ):
+            return self._told(*args, **kwargs)
+
+    def _told(self, *args: Any, **kwargs: Any) -> Any:
         started = time.monotonic()
         with structlog.contextvars.bound_contextvars(task=self.name, task_id=self.request.id):
             try:

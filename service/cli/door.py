@@ -10,7 +10,7 @@ import orjson
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from service import logs
+from service import logs, tracing
 from service.backup import BackupError
 from service.database import Database, DatabaseError
 from service.delivery.mailbox import Mailbox
@@ -68,6 +68,7 @@ def opened() -> Iterator[tuple[Settings, Database]]:
     """Settings and the database, ready for work."""
     settings = load()
     logs.configure(settings, quiet=True)
+    tracing.start(tracing.Process.CLI)
     with open_ready(settings) as database:
         yield settings, database
 

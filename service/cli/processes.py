@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from service import __version__, logs
+from service import __version__, logs, tracing
 from service import backup as backups
 from service.cli.door import console, opened, print_json
 from service.cli.papers import Json
@@ -28,6 +28,7 @@ def up() -> None:
     """Run everything on this machine: database, site, workers, schedule, mailbox. Ctrl-C stops it."""
     settings = load()
     logs.configure(settings, quiet=True)
+    tracing.start(tracing.Process.CLI)
     house.up(settings, lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
 
 
@@ -37,6 +38,7 @@ def web() -> None:
 
     settings = load()
     logs.configure(settings)
+    tracing.start(tracing.Process.WEB)
     with open_ready(settings, own=False) as database:
         serve(settings, database)
 
@@ -64,6 +66,7 @@ def inbound() -> None:
     """Listen for what comes back: bounces, complaints, requests by mail (docs/returns.md)."""
     settings = load()
     logs.configure(settings)
+    tracing.start(tracing.Process.INBOUND)
     with open_ready(settings, own=False) as database:
         try:
             listener.serve_forever(database, settings)

@@ -18,6 +18,7 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 from sqlalchemy.orm import Session
 
+from service.database import statements
 from service.database.engine import raw
 
 Ints = NDArray[np.int64]
@@ -104,7 +105,7 @@ def timestamps(microseconds: Ints) -> NDArray[Any]:
 
 def copy(connection: psycopg.Connection[Any], statement: str, rows: bytes) -> None:
     """Run a ``COPY … FROM STDIN (FORMAT binary)`` with rows of :func:`fixed` or :func:`ragged`."""
-    with connection.cursor() as cursor, cursor.copy(statement) as into:
+    with statements.traced(statement), connection.cursor() as cursor, cursor.copy(statement) as into:
         for part in (_HEADER, rows, _TRAILER):
             into.write(part)
 

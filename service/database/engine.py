@@ -12,6 +12,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from service import tracing
+from service.database import statements
 from service.database.embedded import EmbeddedPostgres
 from service.settings import Settings
 
@@ -37,6 +39,8 @@ class Database:
         )
         self._server = server
         event.listen(self.engine, "connect", _speak_utc)
+        if tracing.on():
+            statements.watch(self.engine)
 
     @classmethod
     def open(cls, settings: Settings, *, own: bool = True) -> Self:

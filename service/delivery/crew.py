@@ -19,6 +19,7 @@ from typing import Final
 
 import structlog
 
+from service import tracing
 from service.database import Database
 from service.delivery.sender import SendReport, send_due
 from service.outbox import rows
@@ -73,7 +74,9 @@ class _Other:
         self._settled = 0
         self._report: SendReport | None = None
         url = database.engine.url.render_as_string(hide_password=False)
-        self._process: SpawnProcess = context.Process(target=_send, args=(url, settings, insist, mouth), daemon=True)
+        self._process: SpawnProcess = context.Process(
+            target=_send, args=(url, settings, insist, tracing.carried(), mouth), daemon=True
+        )
         self._process.start()
         mouth.close()
 
@@ -107,8 +110,14 @@ class _Other:
         return True
 
 
-def _send(url: str, settings: Settings, insist: bool, mouth: Connection) -> None:
-    with Database(url) as database, _seldom_collecting():
+def _send(url: str, settings: Settings, insist: bool, trace: dict[str, str], mouth: Connection) -> None:
+    if trace:
+        tracing.start(tracing.Process.SENDER)
+    with (
+        tracing.span("send beside", within=trace),
+        Database(url) as database,
+        _seldom_collecting(),
+    ):
         mouth.send(send_due(database, settings, on_progress=mouth.send, insist=insist))
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
 from math import inf
 
 import structlog
 
+from service import tracing
 from service.delivery.handshake import Timeouts, name_of
 from service.delivery.relay import Relay
 from service.delivery.replies import Reply
@@ -86,6 +88,8 @@ class SmtpTransport:
         self._fruitless = 0
         self._down: Exception | None = None
         self._closing = False
+        self._context = copy_context()
+        """A connection outlives the batch for which it is opened: its span belongs to whoever made the transport."""
 
     async def send(
         self, batch: Sequence[Outgoing], *, latest: float | None = None, record: Record | None = None
@@ -164,7 +168,7 @@ class SmtpTransport:
             return
         woken = self._wake(len(self._pending))
         for _ in range(min(self._limit - len(self._workers), len(self._pending) - woken)):
-            worker = asyncio.create_task(self._work())
+            worker = asyncio.create_task(self._work(), context=self._context.copy())
             self._workers.add(worker)
             worker.add_done_callback(self._left)
 
@@ -190,12 +194,11 @@ class SmtpTransport:
         while self._pending and self._down is None:
             self._connections += 1
             try:
-                connection = await self._open()
-                if connection is None:
-                    return
-                await connection.serve(self, self._messages_per_connection)
+                connection = await self._conversation()
             finally:
                 self._connections -= 1
+            if connection is None:
+                return
             if connection.answered or connection.broken is None:
                 self._fruitless = 0
                 continue
@@ -204,6 +207,17 @@ class SmtpTransport:
                 raise RelayDown(
                     f"the relay {self._relay} breaks off every conversation ({connection.broken}): look at its logs"
                 )
+
+    async def _conversation(self) -> Connection | None:
+        """One connection from its beginning to its end; None where the relay wants no more of them from us."""
+        with tracing.span("smtp connection", self._relay.described, kind=tracing.Kind.CLIENT) as span:
+            connection = await self._open()
+            if connection is not None:
+                await connection.serve(self, self._messages_per_connection)
+                span.tell({"paperround.messages": connection.answered})
+                if connection.broken is not None:
+                    span.fail("broken off")
+        return connection
 
     async def _open(self) -> Connection | None:
         """A connection; None where the relay wants no more of them from us. Raises :class:`RelayDown`."""

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from service import tracing
 from service.delivery import local, throttle
 from service.delivery.results import RelayDown
 from service.delivery.throttle import Rate
@@ -61,6 +62,11 @@ class Relay:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def described(self) -> dict[str, tracing.Value]:
+        """The far end, as spans tell it."""
+        return {"network.protocol.name": "smtp", "server.address": self.host, "server.port": self.port}
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"

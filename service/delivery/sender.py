@@ -20,6 +20,7 @@ import os
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ from itertools import chain, repeat
 import structlog
 from sqlalchemy.exc import OperationalError
 
+from service import tracing
 from service.database import Database
 from service.database.tables import DeliveryState
 from service.delivery import dkim
@@ -94,7 +96,11 @@ def send_due(
     standing = pause.current(database)
     if standing is not None and not insist and not standing.over(now or datetime.now(UTC)):
         return SendReport(paused=True, reason=standing.reason)
-    return asyncio.run(_send_due(database, settings, on_progress, now, composer, transport))
+    with tracing.span("send") as span:
+        report = asyncio.run(_send_due(database, settings, on_progress, now, composer, transport))
+        counts = ("sent", "deferred", "failed", "cancelled", "uncertain", "paused")
+        span.tell({f"paperround.{each}": getattr(report, each) for each in counts})
+    return report
 
 
 def timeouts_of(settings: Settings) -> Timeouts:
@@ -190,17 +196,20 @@ class _Run:
         try:
             while not self._stopping:
                 latest = time.monotonic() + sending_seconds(self._settings)
-                claims = await asyncio.to_thread(
-                    rows.claim,
-                    self._database,
-                    owner=self._owner,
-                    limit=self._settings.send_batch,
-                    lease=lease,
-                    now=self._now,
-                )
+                with tracing.span("claim") as span:
+                    claims = await asyncio.to_thread(
+                        rows.claim,
+                        self._database,
+                        owner=self._owner,
+                        limit=self._settings.send_batch,
+                        lease=lease,
+                        now=self._now,
+                    )
+                    span.tell({"paperround.deliveries": len(claims)})
                 if not claims:
                     return
-                await self._send(claims, latest)
+                with tracing.span("send batch", _deliveries([claim.delivery_id for claim in claims])):
+                    await self._send(claims, latest)
         except BaseException:
             self._broken = True
             raise
@@ -213,7 +222,11 @@ class _Run:
         """Steps 2 to 5 for one claim of rows; whatever happens, those not attempted are given back."""
         self._decisions.begin(claims)
         try:
-            composed, outcomes = await asyncio.to_thread(compose, self._database, self._composer, claims, self._signer)
+            with tracing.span("compose") as span:
+                composed, outcomes = await asyncio.to_thread(
+                    compose, self._database, self._composer, claims, self._signer
+                )
+                span.tell({"paperround.deliveries": len(composed), "paperround.withheld": len(outcomes)})
             self._decisions.decide(outcomes)
             for start in range(0, len(composed), PORTION):
                 if self._stopping or time.monotonic() > latest:
@@ -235,13 +248,15 @@ class _Run:
         if not going:
             return
         self._decisions.hand_over(seen.entitled)
-        conversation = asyncio.ensure_future(self._converse(going, latest))
-        try:
-            await asyncio.shield(conversation)
-        except asyncio.CancelledError:
-            # Interrupted: what is on the wire is heard to its end, or it would be sent twice.
-            await conversation
-            raise
+        with tracing.span("hand over", _deliveries([message.delivery_id for message in going])) as span:
+            span.tell({"paperround.bytes": sum(len(message.content) for message in going)})
+            conversation = asyncio.ensure_future(self._converse(going, latest))
+            try:
+                await asyncio.shield(conversation)
+            except asyncio.CancelledError:
+                # Interrupted: what is on the wire is heard to its end, or it would be sent twice.
+                await conversation
+                raise
 
     async def _converse(self, going: Sequence[Composed], latest: float) -> None:
         try:
@@ -271,7 +286,11 @@ class _Run:
         outcomes, bad_addresses = self._decisions.drain()
         if not outcomes:
             return
-        await asyncio.to_thread(self._record, outcomes, bad_addresses)
+        with tracing.span("settle", {"paperround.deliveries": len(outcomes)}) as span:
+            await asyncio.to_thread(self._record, outcomes, bad_addresses)
+            span.tell(
+                {f"paperround.{state}": count for state, count in Counter(each.state for each in outcomes).items()}
+            )
         self._journal.settled(outcome.delivery_id for outcome in outcomes)
         for outcome in outcomes:
             self._counts[outcome.state] += 1
@@ -300,3 +319,12 @@ class _Run:
     def _bounced(self, codes: dict[int, str]) -> None:
         with self._database.transaction() as session:
             returned.refused_in_conversation(session, self._settings, codes)
+
+
+def _deliveries(ids: Sequence[int]) -> dict[str, tracing.Value]:
+    """A batch's size and the ends of its ids: the deliveries between them are found in the tables."""
+    return {
+        "paperround.deliveries": len(ids),
+        "paperround.delivery.first": min(ids),
+        "paperround.delivery.last": max(ids),
+    }

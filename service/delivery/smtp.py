@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
+from service import tracing
 from service.delivery.envelope import EnvelopeError, commands, stuffed
 from service.delivery.handshake import Capabilities, Timeouts, open_wire
 from service.delivery.relay import Relay
@@ -23,6 +24,8 @@ from service.delivery.wire import Wire, WireError
 
 BREAKS_BORNE = 2
 """Connections that may break over one message before its content left; then it is deferred, for it may be why."""
+TOLD_ONE_IN: Final = 100
+"""Of the messages that a connection's relay accepts, those that have a span of their own; of refused ones each."""
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +36,8 @@ class Job:
     latest: float
     """``time.monotonic()`` after which its content may not leave."""
     breaks: int = 0
+    began: int = 0
+    """When its envelope was written, as ``tracing.clock`` says; 0: nobody asks."""
 
 
 class Feed(Protocol):
@@ -144,6 +149,7 @@ class Connection:
             feed.report(job, Rejected(job.message.delivery_id, str(error)))
             return b""
         self._open = job
+        job.began = tracing.clock()
         self._remaining -= 1
         group = b"RSET\r\n" + mail if self._reset_due else mail
         return group + recipient + b"DATA\r\n" if self._capabilities.pipelining else group
@@ -212,6 +218,8 @@ class Connection:
         verdict = judge(Stage.BODY, reply)
         if verdict is Verdict.GO_ON:
             feed.accepted(job, reply)
+            if job.began and self.answered % TOLD_ONE_IN == 0:
+                self._tell(job, Stage.BODY, reply)
             self.answered += 1
             feed.report(job, Accepted(job.message.delivery_id, reply.summary))
             return
@@ -250,11 +258,24 @@ class Connection:
                 f"the relay {self._relay} refuses us ({reply.codes} at {stage}): check PAPERROUND_FROM and the login"
             )
         self.answered += 1
+        self._tell(job, stage, reply)
         if verdict is Verdict.DEFER:
             feed.report(job, Deferred(job.message.delivery_id, reply.summary))
         else:
             bad_address = reply.codes if verdict is Verdict.BOUNCE else None
             feed.report(job, Rejected(job.message.delivery_id, reply.summary, bad_address))
+
+    def _tell(self, job: Job, stage: Stage, reply: Reply) -> None:
+        """Its span. The codes alone: a reply's words often repeat the address."""
+        if job.began:
+            about = self._relay.described | {
+                "paperround.delivery": job.message.delivery_id,
+                "paperround.bytes": len(job.message.content),
+                "paperround.smtp.stage": str(stage),
+                "paperround.smtp.reply": reply.codes,
+            }
+            failed = None if reply.positive else str(reply.code)
+            tracing.past("smtp message", job.began, about, kind=tracing.Kind.CLIENT, failed=failed)
 
     def _blame(self, feed: Feed) -> None:
         """The connection broke over the open message: it gets another chance, but not for ever."""

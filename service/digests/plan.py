@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
@@ -26,6 +27,7 @@ from psycopg.errors import UniqueViolation
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from service import tracing
 from service.database import Database, bulk
 from service.database.bulk import Ragged
 from service.database.engine import raw
@@ -78,8 +80,11 @@ def plan_due(
     moment = now or datetime.now(UTC)
     match.match_pending(database, now=moment)
     run = _Run(database, settings, moment, everyone, on_progress)
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="plan") as pool:
-        planners = [pool.submit(run.chunks) for _ in range(_AT_ONCE)]
+    with (
+        tracing.span("plan digests") as span,
+        ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="plan") as pool,
+    ):
+        planners = [pool.submit(copy_context().run, run.chunks) for _ in range(_AT_ONCE)]
         try:
             for planner in planners:
                 planner.result()
@@ -87,6 +92,7 @@ def plan_due(
             # Interrupted, or one failed: the other finishes its chunk and no more.
             run.stop()
             raise
+        span.tell({"paperround.readers": run.readers, "paperround.digests": run.digests})
     return PlanReport(slot=moment if everyone else None, readers=run.readers, digests=run.digests)
 
 
@@ -123,7 +129,7 @@ class _Run:
         self._stopped = True
 
     def _chunk(self) -> bool:
-        with self._database.transaction() as session:
+        with tracing.span("plan chunk") as span, self._database.transaction() as session:
             with self._locking:
                 if self._stopped:
                     return False
@@ -131,9 +137,10 @@ class _Run:
             if not len(locked):
                 return False
             # What was fetched for the whole run is in there, and the processor is one.
-            with self._choosing:
+            with self._choosing, tracing.span("choose papers"):
                 chosen = _choose(session, locked, self._matches, self._tastes, self._now)
             digests = _keep(session, self._settings, locked, chosen, self._now)
+            span.tell({"paperround.readers": len(locked), "paperround.digests": digests})
         with self._counting:
             self.readers += len(locked)
             self.digests += digests

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from service import tracing
 from service.database import Database, bulk
 from service.database.bulk import Ints, Ragged
 from service.database.engine import raw
@@ -89,6 +91,14 @@ def editions_to_come(session: Session, now: datetime) -> list[int]:
 def fill(database: Database, edition_id: int, query_ids: Iterable[int]) -> tuple[int, int]:
     """Match these queries over this edition and write their rows; return how many rows and papers."""
     wanted = sorted(set(query_ids))
+    about = {"paperround.edition": edition_id, "paperround.queries": len(wanted)}
+    with tracing.span("match edition", about) as span:
+        rows, papers = _filled(database, edition_id, wanted)
+        span.tell({"paperround.matches": papers})
+    return rows, papers
+
+
+def _filled(database: Database, edition_id: int, wanted: Sequence[int]) -> tuple[int, int]:
     with database.transaction() as session:
         index = EditionIndex(stock.papers(session, Paper.edition_id == edition_id))
     rows = papers = 0
@@ -104,7 +114,7 @@ def fill(database: Database, edition_id: int, query_ids: Iterable[int]) -> tuple
             queries = np.array([query_id for query_id, _ in texts], np.int64)
             for earlier in writing:
                 earlier.result()
-            writing.append(writer.submit(_write, database, edition_id, queries, found))
+            writing.append(writer.submit(copy_context().run, _write, database, edition_id, queries, found))
         for each in writing:
             rows, papers = rows + each.result()[0], papers + each.result()[1]
     return rows, papers

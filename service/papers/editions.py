@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import func, select, update
 
+from service import tracing
 from service.database import Database
 from service.database.tables import Edition, Paper
 from service.papers import turn
@@ -30,7 +31,7 @@ def cut(database: Database, *, now: datetime | None = None) -> CutEdition | None
     One transaction in its turn: numbers are consecutive, two cutters never share a paper, and a crash leaves the
     papers for the next cut. Papers that arrive meanwhile wait and go into the next edition.
     """
-    with database.transaction() as session:
+    with tracing.span("cut edition") as span, database.transaction() as session:
         turn.take(session)
         # Reads ix_paper_unedited.
         paper_ids = session.scalars(select(Paper.id).where(Paper.edition_id.is_(None)).with_for_update()).all()
@@ -45,4 +46,5 @@ def cut(database: Database, *, now: datetime | None = None) -> CutEdition | None
             .values(edition_id=edition_id)
             .execution_options(synchronize_session=False)
         )
+        span.tell({"paperround.edition": edition_id, "paperround.papers": len(paper_ids)})
         return CutEdition(edition_id, len(paper_ids))

@@ -16,6 +16,7 @@ from typing import Final
 
 from sqlalchemy import delete, insert, select
 
+from service import tracing
 from service.database import Database
 from service.database.tables import Ingest, IngestProblem
 from service.papers import coverage, filing, turn
@@ -83,7 +84,24 @@ def ingest(
     pending, or as failed or partial where it broke off. ``on_progress`` hears how many rows have been seen. Rows are
     held a batch at a time, so that memory does not grow with the source.
     """
-    started_at = now or datetime.now(UTC)
+    # Without the address of a feed, which may carry a key.
+    with tracing.span("ingest", {"paperround.source": source.name.partition(":")[0]}) as span:
+        report = _ingested(database, source, since, now or datetime.now(UTC), by_days, on_progress)
+        counts = ("seen", "new", "updated", "rejected")
+        span.tell({f"paperround.rows.{each}": getattr(report, each) for each in counts})
+        if report.error is not None:
+            span.fail(SourceError.__name__)
+    return report
+
+
+def _ingested(
+    database: Database,
+    source: Source,
+    since: date,
+    started_at: datetime,
+    by_days: bool,
+    on_progress: Callable[[int], None] | None,
+) -> IngestReport:
     asked = (since, max(since, started_at.date()))
     count = _Count()
     rows = _until_error(source.fetch(since), count)
@@ -143,7 +161,7 @@ def _take(
     count.complete += sum(_is_complete(record) for record in records)
     if not records and not readings:
         return
-    with database.transaction() as session:
+    with tracing.span("file papers", {"paperround.papers": len(records)}), database.transaction() as session:
         filed = filing.file(session, records, now)
         coverage.note(session, readings)
     count.new += filed.new

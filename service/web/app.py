@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from service import tracing
 from service.database import Database
 from service.settings import Settings
 from service.translation import gettext as _
@@ -28,6 +29,7 @@ from service.web.readers import account, feedback, keys, mine, preferences, subs
 from service.web.serving.guard import Guard
 from service.web.serving.problem import problem
 from service.web.serving.speaking import Speaks
+from service.web.serving.traced import NO_OTHER, Traced
 from service.web.site import STATIC, Site
 
 log = structlog.get_logger(__name__)
@@ -51,12 +53,14 @@ _SAID: Final = {
 def create_app(settings: Settings, database: Database, site: Site | None = None) -> FastAPI:
     """The whole site on one database; ``site`` where what it holds is to be shared."""
     site = site or Site(settings, database)
-    app = FastAPI(title="Paperround", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="Paperround", docs_url=None, redoc_url=None, openapi_url=None, telemetry=NO_OTHER)
     # The last added stands first: the proxy's word, then the guard, then the language, then the kept pages.
     app.state.site = site
     app.add_middleware(Pages, site=site)
     app.add_middleware(Speaks, secure=settings.origin.startswith("https:"))
     app.add_middleware(Guard)
+    if tracing.on():
+        app.add_middleware(Traced)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies.split())
     app.mount("/api/v1", api.create_api(site), name="api")

@@ -8,7 +8,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from service import logs
+from service import logs, tracing
 from service.database import Database
 from service.readiness import open_ready
 from service.settings import Settings, load
@@ -43,6 +43,7 @@ def worker() -> FastAPI:
     """The site of one of several processes, from the environment. Its database is closed by the process's end."""
     settings = load()
     logs.configure(settings)
+    tracing.start(tracing.Process.WEB)
     return _ready(create_app(settings, open_ready(settings, own=False)))
 
 

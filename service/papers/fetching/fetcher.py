@@ -11,7 +11,7 @@ from typing import Final
 
 import httpx
 
-from service import __version__
+from service import __version__, tracing
 from service.papers.fetching import waits
 from service.papers.fetching.addresses import PrivateAddress, PublicOnly
 from service.papers.fetching.state import Host, Kept, Remembered, State
@@ -156,7 +156,15 @@ class Fetcher:
             headers["If-None-Match"] = kept.etag
         if kept is not None and kept.last_modified:
             headers["If-Modified-Since"] = kept.last_modified
-        with client.stream("GET", url, headers=headers) as answer:
+        asked = httpx.URL(url)
+        # Neither path nor query: an operator's feed may carry a key in them.
+        about: dict[str, tracing.Value] = {"http.request.method": "GET", "server.address": asked.host}
+        about["server.port"] = asked.port or (443 if asked.scheme == "https" else 80)
+        with (
+            tracing.span("GET", about, kind=tracing.Kind.CLIENT) as span,
+            client.stream("GET", url, headers=headers) as answer,
+        ):
+            span.tell({"http.response.status_code": answer.status_code})
             if answer.status_code == 304 and kept is not None:
                 return _Answer(304, kept.body)
             if answer.status_code != 200:

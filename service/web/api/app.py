@@ -19,6 +19,7 @@ from service.web.api import catalogue, preferences, reading, subscribing
 from service.web.api.shapes import ProblemOut
 from service.web.serving import forms
 from service.web.serving.problem import MEDIA_TYPE, problem
+from service.web.serving.traced import NO_OTHER
 from service.web.site import Site
 
 log = structlog.get_logger(__name__)
@@ -33,6 +34,7 @@ def create_api(site: Site) -> FastAPI:
     """The API on one site."""
     errors = {"model": ProblemOut, "description": "A problem (RFC 9457)", "content": {MEDIA_TYPE: {}}}
     app = FastAPI(
+        telemetry=NO_OTHER,
         title="Paperround",
         version="1",
         description=_DESCRIPTION,
