@@ -24,6 +24,7 @@ from service.settings import Settings
 from service.web.admin import DOORS, PAGES
 from service.web.admin.desk import COOKIE, Desk
 from service.web.site import Site
+from tests import factories
 from tests.operators.conftest import csrf, enrolled, link, operator
 
 WITHOUT = ("", "/passkey", "/passkey/ask")
@@ -76,6 +77,7 @@ def test_a_link_works_once_and_not_for_long(browser: TestClient, database: Datab
     assert browser.post(path).status_code == 303
     assert browser.post(path).status_code == 404
     assert browser.get(path + "x").status_code == 404
+    assert {browser.post(each).status_code for each in factories.spellings(path)} == {404}, "however it is spelled"
     with database.transaction() as session:
         accounts.remove(session, number, by=None)
     assert browser.post(link(settings, number)).status_code == 404, "of one who is gone"
