@@ -38,11 +38,9 @@ def list_operators(json: Json = False) -> None:
         return
     table = Table("id", "address", "role", "second factor", "signed in", box=None)
     for each in found:
-        factor = ", ".join(
-            [f"codes since {each.enrolled_at:%Y-%m-%d}"] * (each.enrolled_at is not None)
-            + [f"passkeys: {each.passkeys}"] * (each.passkeys > 0)
-        )
-        factor = factor or "at the next sign-in"
+        codes = f"codes since {each.enrolled_at:%Y-%m-%d}" if each.enrolled_at else ""
+        keys = f"passkeys: {each.passkeys}" if each.passkeys else ""
+        factor = ", ".join(filter(None, (codes, keys))) or "at the next sign-in"
         table.add_row(str(each.id), each.email, each.role, factor, str(each.sessions))
     console.print(table)
 
