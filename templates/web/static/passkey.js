@@ -3,8 +3,8 @@
   "use strict";
   var able = window.PublicKeyCredential && navigator.credentials && window.fetch;
   document.querySelectorAll("[data-passkey]").forEach(function (form) {
-    var lacking = form.parentNode.querySelector("[data-passkey-lacking]");
-    if (!able) { lacking.hidden = false; return; }
+    if (!able) return;
+    form.parentNode.querySelector("[data-passkey-lacking]").hidden = true;
     form.hidden = false;
     form.addEventListener("submit", function (event) {
       event.preventDefault();
