@@ -20,9 +20,9 @@ from sqlalchemy import select, update
 
 from service.database import Database
 from service.database.tables import AuditEvent, Operator, OperatorRole, OperatorSession, Passkey
-from service.operators import accounts, challenges, passkeys, second_factor, sessions
+from service.operators import accounts, ceremonies, challenges, passkeys, second_factor, sessions
 from service.operators.accounts import OperatorError
-from service.operators.passkeys import Refusal
+from service.operators.ceremonies import Refusal
 from service.operators.sessions import Seat, Verdict
 from service.settings import Settings
 from service.web.admin.desk import COOKIE
@@ -61,8 +61,8 @@ def fresh(database: Database, settings: Settings, operator_id: int) -> Seat:
 def enrol(database: Database, settings: Settings, operator_id: int, device: Authenticator) -> Authenticator:
     seat = fresh(database, settings, operator_id)
     with database.transaction() as session:
-        question = passkeys.ask_to_enrol(session, settings, seat)
-        answer = passkeys.enrol(session, settings, seat, question.cookie, device.create(question.options), "Blue key")
+        question = ceremonies.ask_to_enrol(session, settings, seat)
+        answer = ceremonies.enrol(session, settings, seat, question.cookie, device.create(question.options), "Blue key")
     assert answer.refusal is None
     return device
 
@@ -70,15 +70,15 @@ def enrol(database: Database, settings: Settings, operator_id: int, device: Auth
 def give(database: Database, settings: Settings, seat: Seat, device: Authenticator) -> Refusal | None:
     """The second factor in a session."""
     with database.transaction() as session:
-        question = passkeys.ask_to_verify(session, settings, seat)
-        return passkeys.verify(session, settings, seat, question.cookie, device.get(question.options)).refusal
+        question = ceremonies.ask_to_verify(session, settings, seat)
+        return ceremonies.verify(session, settings, seat, question.cookie, device.get(question.options)).refusal
 
 
 def alone(database: Database, settings: Settings, device: Authenticator) -> Refusal | None:
     """Straight from the door."""
-    question = passkeys.ask_at_the_door(settings)
+    question = ceremonies.ask_at_the_door(settings)
     with database.transaction() as session:
-        return passkeys.sign_in(session, settings, question.cookie, device.get(question.options), "a browser").refusal
+        return ceremonies.sign_in(session, settings, question.cookie, device.get(question.options), "a browser").refusal
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_what_authenticators_are_told_names_no_address(database: Database, setti
     device = enrol(database, settings, olga, Authenticator())
     with database.transaction() as session:
         handle = session.scalars(select(Operator.passkey_handle)).one()
-        asked = json.loads(passkeys.ask_to_enrol(session, settings, fresh(database, settings, olga)).options)
+        asked = json.loads(ceremonies.ask_to_enrol(session, settings, fresh(database, settings, olga)).options)
     assert handle == device.user_handle
     assert len(handle or b"") == 64
     assert asked["rp"] == {"id": "papers.example", "name": "Paperround"}
@@ -208,9 +208,9 @@ def test_a_forged_answer_is_refused_in_every_ceremony_and_written_down(
     device = enrol(database, settings, olga, Authenticator())
     seat = fresh(database, settings, olga)
     with database.transaction() as session:
-        question = passkeys.ask_to_enrol(session, settings, seat)
+        question = ceremonies.ask_to_enrol(session, settings, seat)
         made = bend(Authenticator()).create(question.options)
-        assert passkeys.enrol(session, settings, seat, question.cookie, made, "").refusal is Refusal.INVALID
+        assert ceremonies.enrol(session, settings, seat, question.cookie, made, "").refusal is Refusal.INVALID
     forged = bend(device)
     assert give(database, settings, came_by_link(database, settings, olga), forged) is Refusal.INVALID
     assert alone(database, settings, forged) is Refusal.INVALID
@@ -227,41 +227,41 @@ def test_another_key_under_a_known_name_opens_nothing(database: Database, settin
 
 def test_an_answer_of_the_other_kind_is_refused(database: Database, settings: Settings, olga: int) -> None:
     device = enrol(database, settings, olga, Authenticator())
-    question = passkeys.ask_at_the_door(settings)
+    question = ceremonies.ask_at_the_door(settings)
     seat = fresh(database, settings, olga)
     with database.transaction() as session:
         signed = device.get(question.options, kind="webauthn.create")
-        assert passkeys.sign_in(session, settings, question.cookie, signed, "").refusal is Refusal.INVALID
-        question = passkeys.ask_to_enrol(session, settings, seat)
+        assert ceremonies.sign_in(session, settings, question.cookie, signed, "").refusal is Refusal.INVALID
+        question = ceremonies.ask_to_enrol(session, settings, seat)
         made = Authenticator().create(question.options, kind="webauthn.get")
-        assert passkeys.enrol(session, settings, seat, question.cookie, made, "").refusal is Refusal.INVALID
+        assert ceremonies.enrol(session, settings, seat, question.cookie, made, "").refusal is Refusal.INVALID
 
 
 def test_a_challenge_counts_once(database: Database, settings: Settings, olga: int) -> None:
     device = enrol(database, settings, olga, Authenticator())
-    question = passkeys.ask_at_the_door(settings)
+    question = ceremonies.ask_at_the_door(settings)
     signed = device.get(question.options)
     opened = []
     for written in (signed, signed, device.get(question.options)):
         with database.transaction() as session:
-            opened.append(passkeys.sign_in(session, settings, question.cookie, written, "").refusal)
+            opened.append(ceremonies.sign_in(session, settings, question.cookie, written, "").refusal)
     assert opened == [None, Refusal.STALE, Refusal.STALE]
     # One that failed is spent, too: nobody tries twice on one challenge.
-    question = passkeys.ask_at_the_door(settings)
+    question = ceremonies.ask_at_the_door(settings)
     for written, refusal in ((Authenticator().get(question.options), Refusal.UNKNOWN), (signed, Refusal.STALE)):
         with database.transaction() as session:
-            assert passkeys.sign_in(session, settings, question.cookie, written, "").refusal is refusal
+            assert ceremonies.sign_in(session, settings, question.cookie, written, "").refusal is refusal
     assert told(database)[-1] == ("passkey refused", "passkey 1", Refusal.STALE)
 
 
 def test_of_two_answers_at_once_one_opens(database: Database, settings: Settings, olga: int) -> None:
     device = enrol(database, settings, olga, Authenticator())
-    question = passkeys.ask_at_the_door(settings)
+    question = ceremonies.ask_at_the_door(settings)
     signed = device.get(question.options)
 
     def answer(_: int) -> Refusal | None:
         with database.transaction() as session:
-            return passkeys.sign_in(session, settings, question.cookie, signed, "").refusal
+            return ceremonies.sign_in(session, settings, question.cookie, signed, "").refusal
 
     with ThreadPoolExecutor(4) as pool:
         refusals = list(pool.map(answer, range(4)))
@@ -276,26 +276,26 @@ def test_a_challenge_is_for_one_purpose_one_session_and_five_minutes(
     sits = fresh(database, settings, olga)
     now = datetime.now(UTC)
     with database.transaction() as session:
-        asked = passkeys.ask_to_verify(session, settings, seat, now=now)
+        asked = ceremonies.ask_to_verify(session, settings, seat, now=now)
         signed = device.get(asked.options)
-        door = passkeys.ask_at_the_door(settings, now=now)
+        door = ceremonies.ask_at_the_door(settings, now=now)
         late = now + challenges.LIFETIME
 
         def verify(sits: Seat, cookie: str, written: str, moment: datetime) -> Refusal | None:
-            return passkeys.verify(session, settings, sits, cookie, written, now=moment).refusal
+            return ceremonies.verify(session, settings, sits, cookie, written, now=moment).refusal
 
         assert verify(other, asked.cookie, signed, now) is Refusal.STALE, "another browser's"
         assert verify(seat, door.cookie, device.get(door.options), now) is Refusal.STALE, "another purpose"
-        assert passkeys.sign_in(session, settings, asked.cookie, signed, "", now=now).refusal is Refusal.STALE
+        assert ceremonies.sign_in(session, settings, asked.cookie, signed, "", now=now).refusal is Refusal.STALE
         assert verify(seat, asked.cookie, signed, late) is Refusal.STALE, "too late"
         for cookie in ("", "x", asked.cookie[:-3] + "abc", asked.cookie.partition(".")[2]):
             assert verify(seat, cookie, signed, now) is Refusal.STALE, cookie
         assert verify(seat, asked.cookie, signed, late - timedelta(seconds=2)) is None
 
-        wanted = json.loads(passkeys.ask_to_enrol(session, settings, sits).options)
+        wanted = json.loads(ceremonies.ask_to_enrol(session, settings, sits).options)
         wanted["challenge"] = json.loads(door.options)["challenge"]
         created = Authenticator().create(json.dumps(wanted))
-        assert passkeys.enrol(session, settings, sits, door.cookie, created, "").refusal is Refusal.STALE
+        assert ceremonies.enrol(session, settings, sits, door.cookie, created, "").refusal is Refusal.STALE
 
 
 def test_a_counter_that_goes_back_is_refused_and_written_down(
@@ -331,14 +331,14 @@ def test_a_credential_belongs_to_one_operator(database: Database, settings: Sett
     vera = operator(database, OperatorRole.VIEWER, "vera@example.org")
     seat = fresh(database, settings, vera)
     with database.transaction() as session:
-        question = passkeys.ask_to_enrol(session, settings, seat)
+        question = ceremonies.ask_to_enrol(session, settings, seat)
         made = replace(device).create(question.options)
-        assert passkeys.enrol(session, settings, seat, question.cookie, made, "").refusal is Refusal.TWICE
+        assert ceremonies.enrol(session, settings, seat, question.cookie, made, "").refusal is Refusal.TWICE
         # The id beside what was signed is not believed.
-        question = passkeys.ask_to_enrol(session, settings, seat)
+        question = ceremonies.ask_to_enrol(session, settings, seat)
         other = json.loads(Authenticator().create(question.options))
         other["id"] = other["rawId"] = base64.urlsafe_b64encode(b"another").decode().rstrip("=")
-        answer = passkeys.enrol(session, settings, seat, question.cookie, json.dumps(other), "")
+        answer = ceremonies.enrol(session, settings, seat, question.cookie, json.dumps(other), "")
         assert answer.refusal is Refusal.INVALID
     assert alone(database, settings, device) is None
 
@@ -363,8 +363,8 @@ def asked(database: Database, settings: Settings, olga: int) -> tuple[str, str, 
     seat = fresh(database, settings, olga)
     device = enrol(database, settings, olga, Authenticator())
     with database.transaction() as session:
-        options = passkeys.ask_to_enrol(session, settings, seat).options
-    return Authenticator().create(options), device.get(passkeys.ask_at_the_door(settings).options), seat
+        options = ceremonies.ask_to_enrol(session, settings, seat).options
+    return Authenticator().create(options), device.get(ceremonies.ask_at_the_door(settings).options), seat
 
 
 @hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -375,12 +375,12 @@ def test_nonsense_is_refused_and_breaks_nothing(
     made, signed, seat = asked
     creates = data.draw(st.booleans())
     with database.transaction() as session:
-        question = passkeys.ask_to_enrol(session, settings, seat) if creates else passkeys.ask_at_the_door(settings)
+        question = ceremonies.ask_to_enrol(session, settings, seat) if creates else ceremonies.ask_at_the_door(settings)
         written = bent(data, made if creates else signed, json.loads(question.options)["challenge"])
         if creates:
-            answer = passkeys.enrol(session, settings, seat, question.cookie, written, "")
+            answer = ceremonies.enrol(session, settings, seat, question.cookie, written, "")
         else:
-            answer = passkeys.sign_in(session, settings, question.cookie, written, "")
+            answer = ceremonies.sign_in(session, settings, question.cookie, written, "")
         # A made one carries no signature that would cover what was bent.
         assert creates or answer.refusal is not None
         session.rollback()
@@ -472,14 +472,14 @@ def test_the_last_second_factor_stays(database: Database, settings: Settings, ol
 def test_the_link_alone_enrols_nothing_beside_what_is_there(database: Database, settings: Settings, olga: int) -> None:
     early = came_by_link(database, settings, olga)
     with database.transaction() as session:
-        question = passkeys.ask_to_enrol(session, settings, early)
+        question = ceremonies.ask_to_enrol(session, settings, early)
     enrolled(database, settings, olga)
     with database.transaction() as session, pytest.raises(OperatorError, match="not given just before"):
-        passkeys.ask_to_enrol(session, settings, came_by_link(database, settings, olga))
+        ceremonies.ask_to_enrol(session, settings, came_by_link(database, settings, olga))
     # Nor what was begun while there was none.
     with database.transaction() as session:
         made = Authenticator().create(question.options)
-        answer = passkeys.enrol(session, settings, early, question.cookie, made, "")
+        answer = ceremonies.enrol(session, settings, early, question.cookie, made, "")
     assert answer.refusal is Refusal.NOT_NOW
 
 
@@ -515,7 +515,7 @@ def test_there_are_never_too_many(
     monkeypatch.setattr(passkeys, "MOST", 1)
     enrol(database, settings, olga, Authenticator())
     with database.transaction() as session, pytest.raises(OperatorError, match="too many"):
-        passkeys.ask_to_enrol(session, settings, fresh(database, settings, olga))
+        ceremonies.ask_to_enrol(session, settings, fresh(database, settings, olga))
 
 
 def test_an_operator_who_goes_takes_their_passkeys_along(database: Database, settings: Settings, olga: int) -> None:

@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from service.database.tables import OperatorRole
-from service.operators import challenges, passkeys
+from service.operators import ceremonies, challenges, passkeys
 from service.operators.accounts import OperatorError
-from service.operators.passkeys import REMEDY, Answer, Question
+from service.operators.ceremonies import REMEDY, Answer, Question
 from service.operators.sessions import Seat
 from service.web.admin.desk import CODE, OWN, PATH, SIGN_IN, Csrf, Desk
 from service.web.admin.door import code_form, with_cookie
@@ -44,7 +44,7 @@ def _add_door(router: APIRouter, desk: Desk) -> None:
         if not site.limits.operators_door(visit(request).ip).allowed:
             return PlainTextResponse(_TOO_OFTEN, 429)
         try:
-            return _asked(desk, passkeys.ask_at_the_door(site.settings))
+            return _asked(desk, ceremonies.ask_at_the_door(site.settings))
         except OperatorError as error:
             return PlainTextResponse(f"{error}.", 409)
 
@@ -58,7 +58,7 @@ def _add_door(router: APIRouter, desk: Desk) -> None:
         agent = request.headers.get("user-agent", "")
         try:
             with site.database.transaction() as session:
-                answer = passkeys.sign_in(session, site.settings, _challenge(request), credential, agent)
+                answer = ceremonies.sign_in(session, site.settings, _challenge(request), credential, agent)
         except OperatorError as error:
             return form(f"{error}.", 409)
         if answer.refusal is not None:
@@ -81,7 +81,7 @@ def _add_second_factor(router: APIRouter, desk: Desk) -> None:
     @router.post(f"{CODE}/passkey/ask")
     def ask(request: Request, csrf: Csrf = "") -> Response:
         def act(session: Session, seat: Seat) -> Question:
-            way = passkeys.ask_to_verify if seat.enrolled else passkeys.ask_to_enrol
+            way = ceremonies.ask_to_verify if seat.enrolled else ceremonies.ask_to_enrol
             return way(session, site.settings, seat)
 
         return at_the_code(request, csrf, lambda seat: _question(desk, seat, act))
@@ -95,9 +95,9 @@ def _add_second_factor(router: APIRouter, desk: Desk) -> None:
             try:
                 with site.database.transaction() as session:
                     if seat.enrolled:
-                        answer = passkeys.verify(session, site.settings, seat, cookie, credential)
+                        answer = ceremonies.verify(session, site.settings, seat, cookie, credential)
                     else:
-                        answer = passkeys.enrol(session, site.settings, seat, cookie, credential, "")
+                        answer = ceremonies.enrol(session, site.settings, seat, cookie, credential, "")
             except OperatorError as error:
                 return code_form(desk, request, seat, f"{error}.", status=409)
             if answer.refusal is not None:
@@ -113,7 +113,7 @@ def _add_own(router: APIRouter, desk: Desk) -> None:
     @router.post(f"{OWN}/passkey/ask")
     def ask(request: Request, csrf: Csrf = "") -> Response:
         def act(session: Session, seat: Seat) -> Question:
-            return passkeys.ask_to_enrol(session, site.settings, seat)
+            return ceremonies.ask_to_enrol(session, site.settings, seat)
 
         return desk.posted(request, csrf, OperatorRole.VIEWER, lambda seat: _question(desk, seat, act))
 
@@ -124,7 +124,7 @@ def _add_own(router: APIRouter, desk: Desk) -> None:
         def take(seat: Seat) -> Response:
             try:
                 with site.database.transaction() as session:
-                    answer = passkeys.enrol(session, site.settings, seat, _challenge(request), credential, name)
+                    answer = ceremonies.enrol(session, site.settings, seat, _challenge(request), credential, name)
             except OperatorError as error:
                 return desk.said(request, seat, "That is not possible", f"{error}.", status=409)
             if answer.refusal is not None:
