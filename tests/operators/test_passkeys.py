@@ -106,7 +106,9 @@ def test_a_passkey_in_place_of_an_app_then_after_the_link_then_alone(
     assert "Passkey of 20" in browser.get("/admin/sessions").text
 
     browser.cookies.clear()
-    browser.post(link(settings, olga))
+    with database.transaction() as session:  # not by the link: within one second it would be the same, and spent
+        token = sessions.begin(session, settings, olga, "a browser")
+    browser.cookies.set(COOKIE, token, domain="papers.example", path="/admin")
     page = browser.get("/admin/code").text
     assert "<svg" not in page, "the link alone sets no app up beside a passkey"
     assert not html.fromstring(page).xpath("//input[@name='code']")
@@ -292,7 +294,10 @@ def test_a_challenge_is_for_one_purpose_one_session_and_five_minutes(
             assert verify(seat, cookie, signed, now) is Refusal.STALE, cookie
         assert verify(seat, asked.cookie, signed, late - timedelta(seconds=2)) is None
 
-        wanted = json.loads(ceremonies.ask_to_enrol(session, settings, sits).options)
+        asked = ceremonies.ask_to_enrol(session, settings, sits)
+        wanted = json.loads(asked.options)
+        signed = device.get(json.dumps({"challenge": wanted["challenge"], "rpId": "papers.example"}))
+        assert verify(sits, asked.cookie, signed, now) is Refusal.STALE, "another purpose of the same session"
         wanted["challenge"] = json.loads(door.options)["challenge"]
         created = Authenticator().create(json.dumps(wanted))
         assert ceremonies.enrol(session, settings, sits, door.cookie, created, "").refusal is Refusal.STALE
@@ -318,6 +323,7 @@ def test_another_operators_passkey_is_no_second_factor(database: Database, setti
     device = enrol(database, settings, vera, Authenticator())
     seat = came_by_link(database, settings, olga)
     assert give(database, settings, seat, device) is Refusal.OTHERS
+    assert give(database, settings, seat, replace(device, user_handle=b"")) is Refusal.OTHERS
     mine = enrol(database, settings, olga, Authenticator())
     claimed = replace(mine, user_handle=device.user_handle)
     assert give(database, settings, seat, claimed) is Refusal.OTHERS
