@@ -568,3 +568,7 @@ def test_a_site_that_can_have_none_offers_none(database: Database, settings: Set
         page = browser.get("/admin/code").text
         assert "<svg" in page
         assert "passkey.js" not in page
+        vera = operator(database, OperatorRole.VIEWER, "vera@example.org")
+        enrol(database, settings, vera, Authenticator())
+        browser.post(link(plain, vera))
+        assert "operators remove-passkey" in browser.get("/admin/code").text, "who has nothing else is told the way"

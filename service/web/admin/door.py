@@ -119,7 +119,7 @@ def _add_code(router: APIRouter, desk: Desk) -> None:
         if seat is None:
             return RedirectResponse(SIGN_IN, 303)
         if seat.verified and seat.fresh:
-            return RedirectResponse(OWN, 303)
+            return RedirectResponse(PATH, 303)
         return code_form(desk, request, seat)
 
     @router.post(CODE)

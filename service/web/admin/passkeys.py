@@ -48,6 +48,11 @@ def _add_door(router: APIRouter, desk: Desk) -> None:
         except OperatorError as error:
             return PlainTextResponse(f"{error}.", 409)
 
+    @router.get(f"{SIGN_IN}/passkey")
+    def again() -> Response:
+        """Where a refusal stood, opened once more."""
+        return RedirectResponse(SIGN_IN, 303)
+
     @router.post(f"{SIGN_IN}/passkey")
     def sign_in(request: Request, credential: Credential = "") -> Response:
         def form(line: str, status: int) -> Response:
@@ -85,6 +90,10 @@ def _add_second_factor(router: APIRouter, desk: Desk) -> None:
             return way(session, site.settings, seat)
 
         return at_the_code(request, csrf, lambda seat: _question(desk, seat, act))
+
+    @router.get(f"{CODE}/passkey")
+    def again(request: Request) -> Response:
+        return RedirectResponse(SIGN_IN if desk.seat(request) is None else CODE, 303)
 
     @router.post(f"{CODE}/passkey")
     def give(request: Request, credential: Credential = "", csrf: Csrf = "") -> Response:

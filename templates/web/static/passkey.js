@@ -18,7 +18,8 @@
     button.disabled = true;
     var creates = form.dataset.passkey === "create", body = new URLSearchParams();
     if (form.elements.csrf) body.append("csrf", form.elements.csrf.value);
-    fetch(form.getAttribute("action") + "/ask", { method: "POST", body: body, redirect: "error" }).then(function (answer) {
+    fetch(form.getAttribute("action") + "/ask", { method: "POST", body: body, redirect: "manual" }).then(function (answer) {
+      if (answer.type === "opaqueredirect") throw new Told("This page is out of date: open it anew.");
       return answer.ok ? answer.json() : answer.text().then(function (text) {
         // A page is not for this line.
         throw new Told(/^</.test(text.trim()) ? "This page is out of date: open it anew." : text);
