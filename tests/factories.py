@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from itertools import count
+from string import ascii_lowercase, ascii_uppercase, digits
 
 from service.database import Database
 from service.papers import editions, ingest
@@ -85,3 +86,10 @@ def reader(
             visit=Visit("test"),
         )
         return accounts.add_confirmed(session, settings, signup, now=now)
+
+
+def spellings(link: str) -> list[str]:
+    """A signed link written in every way that says the same: the last letter of its base64 has two bits to spare."""
+    alphabet = f"{ascii_uppercase}{ascii_lowercase}{digits}-_"
+    place = alphabet.index(link[-1])
+    return [link[:-1] + alphabet[place - place % 4 + spare] for spare in range(4)]

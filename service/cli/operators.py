@@ -11,7 +11,7 @@ from rich.table import Table
 from service.cli.door import console, opened, print_json
 from service.cli.papers import Json
 from service.database.tables import OperatorRole
-from service.operators import accounts, sessions, sign_in
+from service.operators import accounts, passkeys, sessions, sign_in
 from service.operators.accounts import OperatorError
 from service.subscribers.tokens import LIFETIME, Purpose
 
@@ -38,7 +38,9 @@ def list_operators(json: Json = False) -> None:
         return
     table = Table("id", "address", "role", "second factor", "signed in", box=None)
     for each in found:
-        factor = f"since {each.enrolled_at:%Y-%m-%d}" if each.enrolled_at else "at the next sign-in"
+        codes = f"codes since {each.enrolled_at:%Y-%m-%d}" if each.enrolled_at else ""
+        keys = f"passkeys: {each.passkeys}" if each.passkeys else ""
+        factor = ", ".join(filter(None, (codes, keys))) or "at the next sign-in"
         table.add_row(str(each.id), each.email, each.role, factor, str(each.sessions))
     console.print(table)
 
@@ -62,10 +64,41 @@ def remove(email: str) -> None:
 
 @app.command("reset-totp")
 def reset_totp(email: str) -> None:
-    """For a lost phone: sign somebody out everywhere, and set up a new second factor at their next sign-in."""
+    """For a lost phone: sign somebody out everywhere, and take no code of its app any more. Passkeys stay."""
     with opened() as (_, database), database.transaction() as session:
-        accounts.reset_second_factor(session, accounts.find(session, email), by=None)
-    console.print("Reset. The next sign-in sets up a new second factor.")
+        operator_id = accounts.find(session, email)
+        accounts.reset_second_factor(session, operator_id, by=None)
+        left = len(passkeys.listing(session, operator_id))
+    if left:
+        console.print(f"Reset. Passkeys that still open the door: {left}; `paperround operators passkeys` lists them.")
+    else:
+        console.print("Reset. The next sign-in sets up a new second factor.")
+
+
+@app.command("passkeys")
+def list_passkeys(email: str, json: Json = False) -> None:
+    """The passkeys of somebody."""
+    with opened() as (_, database), database.transaction() as session:
+        found = passkeys.listing(session, accounts.find(session, email))
+    if json:
+        print_json([asdict(each) for each in found])
+        return
+    table = Table("id", "name", "enrolled", "last used", "opens the door", box=None)
+    for each in found:
+        used = f"{each.used_at:%Y-%m-%d}" if each.used_at else "never"
+        way = "alone, or after a link" if each.alone else "after a link"
+        table.add_row(str(each.id), each.name, f"{each.created_at:%Y-%m-%d}", used, way)
+    console.print(table)
+
+
+@app.command("remove-passkey")
+def remove_passkey(
+    email: str, number: Annotated[int, typer.Argument(metavar="ID", help="As `paperround operators passkeys` shows.")]
+) -> None:
+    """For a lost device: take a passkey away and sign its operator out everywhere, at once."""
+    with opened() as (_, database), database.transaction() as session:
+        passkeys.remove_by_command(session, accounts.find(session, email), number)
+    console.print("Removed and signed out.")
 
 
 @app.command("sign-out")

@@ -47,7 +47,10 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON access_token, feed_key, feedback, intere
 GRANT SELECT, INSERT ON query TO paperround_web;
 GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, letter, operator_session, reader, used_link TO paperround_web;
 -- It lets operators in and changes their roles, but cannot make one.
-GRANT SELECT, UPDATE (role, link_sent_at, totp_secret, totp_since, totp_step, wrong_codes, locked_until) ON operator TO paperround_web;
+GRANT SELECT, UPDATE (role, link_sent_at, totp_secret, totp_since, totp_step, wrong_codes, locked_until, passkey_handle) ON operator
+    TO paperround_web;
+-- A passkey's key and whose it is never change.
+GRANT SELECT, INSERT, UPDATE (sign_count, user_verified, used_at), DELETE ON passkey TO paperround_web;
 -- It puts mail in and cancels it, but cannot take a lease. Who deletes their account takes their digests and deliveries
 -- along. Operators, who come through the site, free what is stuck, stop and resume, and have a day read again.
 GRANT SELECT, INSERT, UPDATE (state, reply, settled_at, due_at), DELETE ON delivery TO paperround_web;
@@ -69,6 +72,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON address_change, asked_again, carried_ove
     digest_pause, editor_note, feedback, fetch_host, fetched_body, ingest, ingest_problem, interest, letter, mark, match,
     operator, operator_session, paper, paper_alias, paper_identifier, paper_stamp, paper_version, query, reader,
     reader_import, sending_pause, sighting, suppression, task_run, topic, topic_edit, used_link TO paperround_worker;
+-- Commands list operators' passkeys and take them away; only the site, where they are proven, enrols one.
+GRANT SELECT (id, operator_id, name, user_verified, created_at, used_at), DELETE ON passkey TO paperround_worker;
 -- Of tokens, only that they have run out.
 GRANT SELECT (expires_at, revoked_at), DELETE ON access_token TO paperround_worker;
 -- Numbers are drawn ahead where rows are copied in by the thousand.

@@ -10,7 +10,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from service.database.tables import Operator, OperatorRole, OperatorSession
+from service.database.tables import Operator, OperatorRole, OperatorSession, Passkey
 from service.operators import audit
 from service.operators.audit import Act
 from service.subscribers import addresses
@@ -29,7 +29,9 @@ class OperatorView:
     role: OperatorRole
     created_at: datetime
     enrolled_at: datetime | None
-    """When the second factor was; None: at the next sign-in."""
+    """When their app for codes was set up; None: never, or anew at the next sign-in."""
+    passkeys: int
+    """How many are enrolled."""
     locked_until: datetime | None
     sessions: int
     """Browsers signed in."""
@@ -71,16 +73,24 @@ def listing(session: Session) -> list[OperatorView]:
         .group_by(OperatorSession.operator_id)
         .subquery()
     )
+    passkeys = select(func.count()).where(Passkey.operator_id == Operator.id).scalar_subquery()
     statement = (
-        select(Operator, func.coalesce(signed_in.c.number, 0))
+        select(Operator, passkeys, func.coalesce(signed_in.c.number, 0))
         .outerjoin(signed_in, signed_in.c.operator_id == Operator.id)
         .order_by(Operator.id)
     )
     return [
         OperatorView(
-            each.id, each.email, OperatorRole(each.role), each.created_at, each.totp_since, each.locked_until, number
+            id=each.id,
+            email=each.email,
+            role=OperatorRole(each.role),
+            created_at=each.created_at,
+            enrolled_at=each.totp_since,
+            passkeys=passkeys,
+            locked_until=each.locked_until,
+            sessions=number,
         )
-        for each, number in session.execute(statement)
+        for each, passkeys, number in session.execute(statement)
     ]
 
 
@@ -107,7 +117,7 @@ def remove(session: Session, operator_id: int, *, by: int | None) -> None:
 
 
 def reset_second_factor(session: Session, operator_id: int, *, by: int | None) -> None:
-    """For a lost telephone: signed out everywhere; the next sign-in enrols anew."""
+    """For a lost telephone: no codes any more, signed out everywhere. Passkeys stay; who has none enrols anew."""
     operator = _locked(session, operator_id)
     operator.totp_secret = operator.totp_since = operator.totp_step = operator.locked_until = None
     operator.wrong_codes = 0

@@ -60,8 +60,14 @@ def use(session: Session, settings: Settings, token: str) -> int:
 
     Raises TokenError for a link that does not count or worked before; :class:`OperatorError` for one who is gone.
     """
-    operator_id = Links(settings).read(Purpose.OPERATOR, token)
-    taken = insert(UsedLink).values(token_hash=spent(token)).on_conflict_do_nothing().returning(UsedLink.used_at)
+    links = Links(settings)
+    operator_id = links.read(Purpose.OPERATOR, token)
+    taken = (
+        insert(UsedLink)
+        .values(token_hash=spent(links, Purpose.OPERATOR, token))
+        .on_conflict_do_nothing()
+        .returning(UsedLink.used_at)
+    )
     # The insert waits for another transaction that is spending the same link.
     if session.scalar(taken) is None:
         raise TokenError("this link has worked once and does not work again: ask for a new one")

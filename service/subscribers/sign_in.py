@@ -65,8 +65,14 @@ def use(session: Session, settings: Settings, token: str) -> int:
     The insert waits for another transaction that is spending the same link, so one link is one session. A crash before
     the commit: it was not spent. Raises :class:`TokenError`; :class:`UsedUp` for one that worked before.
     """
-    reader_id = Links(settings).read(Purpose.SIGN_IN, token)
-    taken = insert(UsedLink).values(token_hash=spent(token)).on_conflict_do_nothing().returning(UsedLink.used_at)
+    links = Links(settings)
+    reader_id = links.read(Purpose.SIGN_IN, token)
+    taken = (
+        insert(UsedLink)
+        .values(token_hash=spent(links, Purpose.SIGN_IN, token))
+        .on_conflict_do_nothing()
+        .returning(UsedLink.used_at)
+    )
     if session.scalar(taken) is None:
         raise UsedUp(_("this link has worked once and does not work again: ask for a new one"))
     return reader_id
@@ -106,6 +112,6 @@ def revoke(session: Session, reader_id: int) -> None:
     session.execute(update(Reader).where(Reader.id == reader_id).values(session_epoch=Reader.session_epoch + 1))
 
 
-def spent(token: str) -> bytes:
-    """What is kept of a link that has worked."""
-    return hashlib.sha256(token.encode()).digest()
+def spent(links: Links, purpose: Purpose, token: str) -> bytes:
+    """What is kept of a link that has worked: of what it says, for one signature can be spelled in several ways."""
+    return hashlib.sha256(f"{purpose} {links.signed_content(purpose, token)}".encode()).digest()

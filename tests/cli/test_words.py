@@ -1,9 +1,10 @@
-"""The operators' word by command: topics, notes, one reader's story."""
+"""The operators' word by command: topics, notes, one reader's story; and the keys to their own door."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import select
@@ -14,11 +15,12 @@ from service.cli import door
 from service.cli.app import app
 from service.cli.door import USER_ERRORS
 from service.database import Database
-from service.database.tables import AuditEvent
+from service.database.tables import AuditEvent, Passkey
 from service.settings import Settings
 from tests import factories
 
 Say = Callable[..., str]
+NOW = datetime.now(UTC)
 
 
 @pytest.fixture
@@ -75,3 +77,25 @@ def test_topics_notes_and_a_readers_story_by_command(say: Say, database: Databas
     assert "follows" in shown
     assert "entered" in shown
     assert json.loads(say("readers", "show", "ada@example.org", "--json"))["consent"][0]["kind"] == "entered"
+
+
+def test_a_lost_devices_passkey_is_listed_and_taken_away_by_command(say: Say, database: Database) -> None:
+    say("operators", "add", "olga@example.org", "--role", "owner")
+    known = {"public_key": b"key", "sign_count": 0, "user_verified": True, "transports": [], "created_at": NOW}
+    with database.transaction() as session:
+        session.add_all(Passkey(operator_id=1, credential_id=name.encode(), name=name, **known) for name in ("a", "b"))
+    assert "passkeys: 2" in say("operators", "list")
+    assert [each["name"] for each in json.loads(say("operators", "passkeys", "olga@example.org", "--json"))] == [
+        "a",
+        "b",
+    ]
+    assert "never" in say("operators", "passkeys", "olga@example.org")
+    assert "Passkeys that still open the door: 2" in say("operators", "reset-totp", "olga@example.org")
+    assert "Removed" in say("operators", "remove-passkey", "olga@example.org", "1")
+    assert "no passkey 1 of this operator" in say("operators", "remove-passkey", "olga@example.org", "1")
+    assert "no operator has this address" in say("operators", "passkeys", "vera@example.org")
+    say("operators", "remove-passkey", "olga@example.org", "2")
+    assert "at the next sign-in" in say("operators", "list")
+    with database.transaction() as session:
+        lines = session.execute(select(AuditEvent.operator_id, AuditEvent.act, AuditEvent.subject)).all()
+    assert [tuple(line) for line in lines][2:] == [(None, "passkey removed", f"passkey {each}") for each in (1, 2)]

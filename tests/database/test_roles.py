@@ -17,7 +17,7 @@ from service.database import Database, DatabaseError, roles
 from service.database.tables import Base, Delivery, DeliveryState, Digest, Reader, ReaderState, ReturnKind
 from service.digests import notes, resend, trial
 from service.digests.dry_run import DryRun
-from service.operators import second_factor, sessions
+from service.operators import accounts, passkeys, second_factor, sessions
 from service.overview import days, story
 from service.overview.trouble import Remedy
 from service.papers import ingest
@@ -31,6 +31,7 @@ from service.web.admin.desk import COOKIE
 from service.web.app import create_app
 from tests import factories
 from tests.delivery.servers import sink
+from tests.operators.authenticator import Authenticator
 from tests.operators.conftest import csrf, link, operator
 
 
@@ -159,7 +160,19 @@ def test_operators_do_their_work_with_the_sites_rights(
             # Of the day nothing is known, which is told; whatever else is refused would be a fault (500).
             answer = browser.post("/admin/trouble", data=form | {"remedy": remedy, "subject": subject})
             assert answer.status_code == (409 if remedy is Remedy.READ_AGAIN else 303), (remedy, answer.text)
+        for device in (Authenticator(), Authenticator(), Authenticator()):
+            options = browser.post("/admin/sessions/passkey/ask", data=form).text
+            made = form | {"credential": device.create(options)}
+            assert browser.post("/admin/sessions/passkey", data=made).headers["location"] == "/admin/sessions"
+        assert browser.post("/admin/sessions/passkey/remove", data=form | {"passkey_id": "1"}).status_code == 303
         assert browser.post("/admin/sign-out", data=form).status_code == 303
+        options = browser.post("/admin/sign-in/passkey/ask").text
+        signed = browser.post("/admin/sign-in/passkey", data={"credential": device.get(options)})
+        assert signed.headers["location"] == "/admin"
+    with as_role["worker"].transaction() as session:
+        assert [each.passkeys for each in accounts.listing(session)] == [2]
+        assert [each.id for each in passkeys.listing(session, number)] == [2, 3]
+        passkeys.remove_by_command(session, number, 2)
 
 
 def test_the_workers_do_a_whole_round_with_their_rights(
@@ -186,6 +199,10 @@ def test_the_workers_do_a_whole_round_with_their_rights(
         ("web", "DELETE FROM audit_event"),
         ("web", "INSERT INTO operator (email, address_key, role) VALUES ('x', 'x', 'owner')"),
         ("worker", "UPDATE audit_event SET act = ''"),
+        ("web", "UPDATE passkey SET public_key = ''"),
+        ("web", "UPDATE passkey SET operator_id = 1"),
+        ("worker", "UPDATE passkey SET user_verified = true"),
+        ("worker", "SELECT public_key FROM passkey"),
         ("web", "UPDATE delivery SET reader_id = 1"),
         ("web", "INSERT INTO digest (reader_id) VALUES (1)"),
         ("web", "UPDATE paper SET title = 'Other'"),

@@ -52,7 +52,8 @@ def site(settings: Settings, database: Database) -> Iterator[Site]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    here = settings.model_copy(update={"site_url": f"http://127.0.0.1:{port}"})
+    # By name: a bare address can have no passkeys.
+    here = settings.model_copy(update={"site_url": f"http://localhost:{port}"})
     catalogue.sync(database)
     factories.edition(
         database, *(factories.record(f"Robots That Learn {n}", abstract="About robots. " * 40) for n in range(5))

@@ -21,10 +21,14 @@ from service.operators.audit import Act
 from service.operators.second_factor import SecondFactorError
 from service.operators.sessions import Verdict
 from service.settings import Settings
-from service.web.admin import PAGES, door
+from service.web.admin import DOORS, PAGES
 from service.web.admin.desk import COOKIE, Desk
 from service.web.site import Site
+from tests import factories
 from tests.operators.conftest import csrf, enrolled, link, operator
+
+WITHOUT = ("", "/passkey", "/passkey/ask")
+"""What is posted at the door by who has no session yet."""
 
 
 def acts(database: Database) -> list[str]:
@@ -73,6 +77,7 @@ def test_a_link_works_once_and_not_for_long(browser: TestClient, database: Datab
     assert browser.post(path).status_code == 303
     assert browser.post(path).status_code == 404
     assert browser.get(path + "x").status_code == 404
+    assert {browser.post(each).status_code for each in factories.spellings(path)} == {404}, "however it is spelled"
     with database.transaction() as session:
         accounts.remove(session, number, by=None)
     assert browser.post(link(settings, number)).status_code == 404, "of one who is gone"
@@ -266,10 +271,10 @@ def test_a_form_without_the_sessions_field_or_from_elsewhere_is_refused(
 
 def test_nobody_sees_a_page_without_a_session(browser: TestClient, database: Database, settings: Settings) -> None:
     desk = Desk(Site(settings, database))
-    found = [route for page in (door, *PAGES) for route in page.routes(desk).routes if isinstance(route, APIRoute)]
+    found = [route for page in (*DOORS, *PAGES) for route in page.routes(desk).routes if isinstance(route, APIRoute)]
     ways = {(method, route.path) for route in found for method in route.methods or () if "{" not in route.path}
     assert len(ways) > 5
-    for method, path in ways - {("GET", "/admin/sign-in"), ("POST", "/admin/sign-in")}:
+    for method, path in ways - {("GET", "/admin/sign-in"), *(("POST", f"/admin/sign-in{way}") for way in WITHOUT)}:
         answer = browser.request(method, path)
         # A form that lacks a field is refused before it is looked at.
         assert answer.headers.get("location") == "/admin/sign-in" or (method, answer.status_code) == ("POST", 422), path

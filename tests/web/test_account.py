@@ -112,6 +112,7 @@ def test_a_sign_in_link_works_once_by_post_and_opens_a_guarded_session(
     assert "ada@example.org" in page.text
     assert page.headers["cache-control"] == "no-store"
     assert browser.post(link).status_code == 404, "it worked once"
+    assert {browser.post(each).status_code for each in factories.spellings(link)} == {404}, "however it is spelled"
 
 
 def test_of_those_who_spend_a_link_at_once_one_is_signed_in(

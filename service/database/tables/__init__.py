@@ -18,7 +18,7 @@ from service.database.tables.delivery import (
 )
 from service.database.tables.fetching import FetchedBody, FetchHost
 from service.database.tables.matching import Match, Query, Topic, TopicEdit
-from service.database.tables.operators import AuditEvent, Operator, OperatorRole, OperatorSession
+from service.database.tables.operators import AuditEvent, Operator, OperatorRole, OperatorSession, Passkey
 from service.database.tables.papers import (
     AskedAgain,
     Coverage,
@@ -92,6 +92,7 @@ __all__ = [
     "PaperIdentifier",
     "PaperStamp",
     "PaperVersion",
+    "Passkey",
     "Query",
     "Reader",
     "ReaderImport",

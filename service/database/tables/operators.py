@@ -41,6 +41,8 @@ class Operator(Base):
     """One after the other."""
     locked_until: Mapped[datetime | None]
     """No code is looked at before."""
+    passkey_handle: Mapped[bytes | None] = mapped_column(unique=True)
+    """Random, made with the first passkey: what authenticators know the operator by (WebAuthn's user handle)."""
 
     __table_args__ = (one_of("role", OperatorRole),)
 
@@ -60,6 +62,28 @@ class OperatorSession(Base):
     verified_at: Mapped[datetime | None]
     """When the second factor was given; before, it opens nothing."""
     user_agent: Mapped[str]
+
+
+class Passkey(Base):
+    """A public-key credential (WebAuthn) of an operator. It proves; it holds no secret."""
+
+    __tablename__ = "passkey"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    operator_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("operator.id", ondelete="CASCADE"), index=True)
+    credential_id: Mapped[bytes] = mapped_column(unique=True)
+    public_key: Mapped[bytes]
+    """COSE (RFC 9052)."""
+    sign_count: Mapped[int] = mapped_column(BigInteger)
+    """The authenticator's counter as last seen; 0 where it keeps none, as passkeys that are synced do not."""
+    user_verified: Mapped[bool]
+    """Whether a PIN or a finger stood behind it in a ceremony that another factor stood behind, too."""
+    transports: Mapped[list[str]]
+    """How the browser reaches it: "internal", "usb", …"""
+    name: Mapped[str]
+    """The operator's own word for it."""
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
 
 
 class AuditEvent(Base):

@@ -7,17 +7,17 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from service.web.admin import door, log, looking, note, people, readers, today, topics, trends, trouble
+from service.web.admin import door, log, looking, note, passkeys, people, readers, today, topics, trends, trouble
 from service.web.admin.desk import Desk
 from service.web.site import Site
 
 PAGES: Final = (today, trends, trouble, readers, topics, note, looking, log, people)
+DOORS: Final = (door, passkeys)
 
 
 def routes(site: Site) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     desk = Desk(site)
-    router.include_router(door.routes(desk))
-    for page in PAGES:
+    for page in (*DOORS, *PAGES):
         router.include_router(page.routes(desk))
     return router

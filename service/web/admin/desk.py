@@ -20,7 +20,7 @@ An act, one line in the audit log with it (its form holds ``{{ csrf() }}``)::
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -32,7 +32,7 @@ from starlette.responses import Response
 
 from service.database.tables import OperatorRole
 from service.doorbell import Task, doorbell
-from service.operators import accounts, audit, sessions
+from service.operators import accounts, audit, passkeys, sessions
 from service.operators.audit import Act
 from service.operators.sessions import Seat
 from service.web.admin import navigation
@@ -42,6 +42,7 @@ COOKIE: Final = "paperround_operator"
 PATH: Final = "/admin"
 SIGN_IN: Final = "/admin/sign-in"
 CODE: Final = "/admin/code"
+OWN: Final = "/admin/sessions"
 Csrf = Annotated[str, Form()]
 """The hidden field that every form of the dashboard has."""
 _FIELD: Final = Markup('<input type="hidden" name="csrf" value="{}">')
@@ -94,12 +95,26 @@ class Desk:
         """As :meth:`see`, for a form: it must be one that this session was shown."""
 
         def checked(seat: Seat) -> Response:
-            if not hmac.compare_digest(csrf.encode(), seat.csrf.encode()):
+            if not self.is_of(seat, csrf):
                 line = "This form was not of this session, or open since before you signed in: open the page anew."
                 return self.said(request, seat, "That form is not valid", line, status=403)
             return handle(seat)
 
         return self.see(request, checked, role)
+
+    @staticmethod
+    def is_of(seat: Seat, csrf: str) -> bool:
+        """Whether a form's hidden field is this session's."""
+        return hmac.compare_digest(csrf.encode(), seat.csrf.encode())
+
+    @property
+    def has_passkeys(self) -> bool:
+        """Whether this site can have passkeys at all."""
+        return passkeys.relying_party(self.site.settings) is not None
+
+    def door_values(self, *, email: str = "", errors: Sequence[str] = ()) -> dict[str, Any]:
+        """What the page at the door is made of."""
+        return {"email": email, "errors": errors, "with_passkey": self.has_passkeys}
 
     def act(self, request: Request, csrf: str, role: OperatorRole, act: Callable[[Session, Seat], Done]) -> Response:
         """Do something and write it into the audit log, in one transaction; then on to the page that tells.

@@ -1,4 +1,4 @@
-"""Operators and their sessions: one's own for everybody, everybody's for owners."""
+"""Operators, their sessions and passkeys: one's own for everybody, everybody's for owners."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse, Response
 
 from service.database.tables import OperatorRole
-from service.operators import accounts, sessions
+from service.operators import accounts, passkeys, sessions
 from service.operators.sessions import Seat
-from service.web.admin.desk import Csrf, Desk
+from service.web.admin.desk import OWN, Csrf, Desk
 
-_OWN = "/admin/sessions"
 _ALL = "/admin/operators"
 Number = Annotated[int, Form(ge=1, le=2**63 - 1)]
 _Act = Callable[[Session, Seat], None]
@@ -25,21 +24,26 @@ def routes(desk: Desk) -> APIRouter:
     router = APIRouter(default_response_class=HTMLResponse)
     site = desk.site
 
-    @router.get(_OWN)
+    @router.get(OWN)
     def own(request: Request) -> Response:
         def page(seat: Seat) -> Response:
             with site.database.transaction() as session:
-                found = sessions.listing(session, site.settings, seat.operator_id)
-            return desk.page(request, seat, "sessions.html", {"sessions": found})
+                values = {
+                    "sessions": sessions.listing(session, site.settings, seat.operator_id),
+                    "passkeys": passkeys.listing(session, seat.operator_id),
+                    "has_passkeys": desk.has_passkeys,
+                    "longest_name": passkeys.LONGEST_NAME,
+                }
+            return desk.page(request, seat, "sessions.html", values)
 
         return desk.see(request, page)
 
-    @router.post(f"{_OWN}/end")
+    @router.post(f"{OWN}/end")
     def end_own(request: Request, session_id: Number, csrf: Csrf = "") -> Response:
         def end(seat: Seat) -> Response:
             with site.database.transaction() as session:
                 sessions.end(session, seat.operator_id, by=seat.operator_id, session_id=session_id)
-            return RedirectResponse(_OWN, 303)
+            return RedirectResponse(OWN, 303)
 
         return desk.posted(request, csrf, OperatorRole.VIEWER, end)
 
