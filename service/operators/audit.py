@@ -51,6 +51,18 @@ class Act(StrEnum):
     NOTE_SAVED = "note saved"
     NOTE_WITHDRAWN = "note withdrawn"
     TEST_SENT = "test sent"
+    READER_ADDED = "reader added"
+    READER_REMOVED = "reader removed"
+    IMPORT_BEGUN = "import of readers begun"
+    READERS_IMPORTED = "readers imported"
+    READERS_EXPORTED = "readers exported"
+    PAPERS_TAKEN = "papers taken"
+    ROUND_BEGUN = "round begun"
+    RETURNS_READ = "returns read"
+    BACKED_UP = "backed up"
+    RESTORED = "restored"
+    MIGRATED = "database migrated"
+    RIGHTS_GRANTED = "rights granted"
 
 
 @dataclass(frozen=True, slots=True)
