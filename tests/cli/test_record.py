@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import typer
 from sqlalchemy import select
 
-from service.cli import backups, door, processes
 from service.cli.app import app
 from service.database import Database
 from service.database.tables import AuditEvent
 from service.operators.audit import Act
-from service.returns import imap
 from service.settings import Settings
 from service.subscribers import addresses, catalogue
-from tests.cli.test_words import Say, say
-
-__all__ = ["say"]
+from tests.cli.conftest import Say
 
 PROCESSES = {"up", "web", "worker", "beat", "inbound", "mailbox"}
 LOOKS = {
@@ -73,16 +68,6 @@ def commands(below: typer.Typer = app, name: str = "") -> Iterator[str]:
 def test_every_command_looks_runs_or_acts() -> None:
     kinds = (PROCESSES, LOOKS, WITHOUT_A_DATABASE, set(ACTS))
     assert sorted(commands()) == sorted(name for kind in kinds for name in kind)
-
-
-@pytest.fixture
-def typed(say: Say, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Say:
-    """As :func:`say`, also for the commands that open the database by themselves; a mailbox without mail."""
-    used = settings.model_copy(update={"imap_url": "imaps://nobody@127.0.0.1"})
-    for module in (door, backups, processes):
-        monkeypatch.setattr(module, "load", lambda: used)
-    monkeypatch.setattr(imap, "read_mailbox", lambda *_: imap.MailboxReport())
-    return say
 
 
 def test_whatever_acts_is_recorded(typed: Say, database: Database, tmp_path: Path) -> None:

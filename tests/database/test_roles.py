@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import create_engine, make_url, select, text, update
 from sqlalchemy.exc import ProgrammingError
 
-from service import retention, rounds, task_runs
+from service import backup, retention, rounds, task_runs
 from service.database import Database, DatabaseError, roles
 from service.database.tables import Base, Delivery, DeliveryState, Digest, Reader, ReaderState, ReturnKind
 from service.digests import notes, resend, trial
@@ -209,6 +210,24 @@ def test_what_is_not_theirs_is_refused(as_role: dict[str, Database], role: str, 
         as_role[role].connection() as connection,
     ):
         connection.execute(text(statement))
+
+
+def test_a_backup_holds_no_rights_and_granting_brings_them_back(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    def readers(role: str) -> int:
+        with database.connection() as connection:
+            connection.execute(text(f"SET LOCAL ROLE paperround_{role}"))
+            return int(connection.execute(text("SELECT count(*) FROM public.reader")).scalar_one())
+
+    roles.grant(database)
+    backup.backup(database, settings, tmp_path / "house.backup")
+    backup.restore(database, settings, tmp_path / "house.backup")
+    for role in ("web", "worker"):
+        with pytest.raises(ProgrammingError, match="permission denied"):
+            readers(role)
+    roles.grant(database)
+    assert readers("web") == readers("worker") == 0
 
 
 def test_who_may_not_grant_is_told_in_one_line(as_role: dict[str, Database]) -> None:
