@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     """Public origin of the web pages, no trailing slash. Empty: http://localhost:<port>."""
     database_url: str | None = None
     """``postgresql://user:password@host/name``, PostgreSQL 15 or newer. Unset: the embedded database."""
+    prepared_statements: bool = True
+    """False: none are prepared, for a pooler in transaction mode that does not know them (PgBouncer before 1.21)."""
     broker_url: str | None = None
     """``redis://host:6379/0``. Unset: Celery's filesystem transport in the data folder."""
     smtp_url: str | None = None

@@ -108,7 +108,7 @@ class _Other:
 
 
 def _send(url: str, settings: Settings, insist: bool, mouth: Connection) -> None:
-    with Database(url) as database, _seldom_collecting():
+    with Database(url, prepared=settings.prepared_statements) as database, _seldom_collecting():
         mouth.send(send_due(database, settings, on_progress=mouth.send, insist=insist))
 
 

@@ -278,18 +278,14 @@ class _Progress:
     def alone(self) -> Iterator[None]:
         """One import at a time, from where the last one of this file stopped. Raises :class:`ImportRefused`.
 
-        Two imports of lists that overlap could wait for each other without PostgreSQL seeing it.
+        Two imports of lists that overlap could wait for each other without PostgreSQL seeing it. The lock is that of a
+        transaction, which stands open and does nothing meanwhile, so that it holds behind a pooler too.
         """
-        with self._database.engine.connect() as connection:
-            if not connection.scalar(select(func.pg_try_advisory_lock(_TURN))):
+        with self._database.connection() as connection:
+            if not connection.scalar(select(func.pg_try_advisory_xact_lock(_TURN))):
                 raise ImportRefused("a list is being imported at this moment: let that import end, or stop it")
-            connection.commit()  # the lock is the session's and outlives the transaction
-            try:
-                self._take_up()
-                yield
-            finally:
-                connection.execute(select(func.pg_advisory_unlock(_TURN)))
-                connection.commit()
+            self._take_up()
+            yield
 
     def _take_up(self) -> None:
         if self._dry_run:
