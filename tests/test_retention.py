@@ -14,9 +14,10 @@ from service.database.tables import ConsentEvent, Delivery, DeliveryState, Diges
 from service.delivery import sender
 from service.digests import plan
 from service.settings import Settings
-from service.subscribers import accounts, interests
+from service.subscribers import access, accounts, interests
 from service.subscribers.accounts import Signup
 from service.subscribers.consent import Visit
+from service.subscribers.tokens import Links, Purpose
 from tests import factories
 from tests.delivery.servers import sink
 from tests.operators.conftest import enrolled, operator
@@ -102,3 +103,15 @@ def test_sessions_of_operators_go_a_month_after_their_end(database: Database, se
     enrolled(database, settings, operator(database))
     assert retention.apply(database, settings, now=datetime.now(UTC) + timedelta(days=29)).sessions == 0
     assert retention.apply(database, settings, now=datetime.now(UTC) + timedelta(days=31)).sessions == 1
+
+
+def test_tokens_that_have_run_out_go_a_month_later(database: Database, settings: Settings) -> None:
+    reader = factories.reader(database, settings)
+    links = Links(settings)
+    with database.transaction() as session:
+        given = access.exchange(session, links, links.token(Purpose.TOKEN, reader))
+    ended = datetime.now(UTC) + access.TOKEN_LIFETIME
+    assert retention.apply(database, settings, now=ended + timedelta(days=29)).tokens == 0
+    with database.transaction() as session:
+        assert access.reader_of(session, given.token, now=ended + timedelta(seconds=1)) is None
+    assert retention.apply(database, settings, now=ended + timedelta(days=31)).tokens == 1

@@ -185,6 +185,7 @@ def test_the_workers_do_a_whole_round_with_their_rights(
         ("web", "UPDATE delivery SET lease_owner = 'me'"),
         ("web", "DELETE FROM audit_event"),
         ("web", "INSERT INTO operator (email, address_key, role) VALUES ('x', 'x', 'owner')"),
+        ("web", "DELETE FROM operator"),
         ("worker", "UPDATE audit_event SET act = ''"),
         ("web", "UPDATE delivery SET reader_id = 1"),
         ("web", "INSERT INTO digest (reader_id) VALUES (1)"),
