@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from service.cli.door import complain, console, opened, print_json, progress
+from service.cli.door import complain, console, opened, print_json, progress, written_whole
 from service.cli.papers import Json
 from service.operators import audit
 from service.operators.audit import Act
 from service.subscribers import export, importing
 from service.subscribers.accounts import Preferences
-from service.subscribers.importing import ImportOptions, ImportRefused, ImportReport, Shape
+from service.subscribers.importing import ImportOptions, ImportReport, Shape
 
 
 def import_readers(  # noqa: PLR0917 (typer names each option itself)
@@ -79,16 +78,8 @@ def export_readers(
         if file is None:
             export.export(database, sys.stdout.buffer, form)
             return
-        # Written beside and then moved: the file is whole or not there. It holds addresses: only its owner can read it.
-        draft = file.with_name(f".{file.name}.{os.getpid()}")
-        try:
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened_file:
-                export.export(database, opened_file, form)
-            draft.replace(file)
-        except OSError as error:
-            raise ImportRefused(f"{file} cannot be written: {error.strerror or error}") from None
-        finally:
-            draft.unlink(missing_ok=True)
+        with written_whole(file) as opened_file:
+            export.export(database, opened_file, form)
     console.print(f"Readers are in {file}", highlight=False)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import typer
@@ -11,6 +14,7 @@ from sqlalchemy import select
 from service.cli.app import app
 from service.database import Database
 from service.database.tables import AuditEvent
+from service.operators import audit
 from service.operators.audit import Act
 from service.settings import Settings
 from service.subscribers import addresses, catalogue
@@ -43,6 +47,7 @@ ACTS = {
     "operators reset-totp": [Act.SECOND_FACTOR_RESET],
     "operators sign-out": [Act.SIGNED_OUT],
     "operators link": [Act.LINK_PRINTED],
+    "audit": [Act.LOG_EXPORTED],
     "read-returns": [Act.RETURNS_READ],
     "backup": [Act.BACKED_UP],
     "restore": [Act.RESTORED],
@@ -99,6 +104,7 @@ def test_whatever_acts_is_recorded(typed: Say, database: Database, tmp_path: Pat
         ("operators reset-totp", olga),
         ("operators sign-out", olga),
         ("operators remove", olga),
+        ("audit", tmp_path / "log.csv", "--format", "csv"),
         ("read-returns",),
         ("migrate", "--grant"),
         ("upgrade", "--grant"),
@@ -147,3 +153,28 @@ def test_an_address_without_a_reader_is_named_by_its_hash(typed: Say, database: 
         (line,) = session.scalars(select(AuditEvent))
     assert line.subject == f"address {addresses.hashed(settings, 'eve@example.org').hex()[:16]}"
     assert line.subject.removeprefix("address ") in typed("suppressions", "list")
+
+
+def test_the_log_is_written_out_whole_and_by_days(typed: Say, database: Database, tmp_path: Path) -> None:
+    typed("operators", "add", "olga@example.org", "--role", "owner")
+    typed("note", "save", 'Hello, "all" of you')
+    with database.transaction() as session:
+        audit.record(session, 1, Act.SIGNED_IN, "session 1")
+        audit.record(session, 9, Act.SIGNED_IN, "session 2")
+    told = [json.loads(line) for line in typed("audit").splitlines()]
+    assert [(each["operator"], each["address"], each["act"]) for each in told] == [
+        (None, None, "operator added"),
+        (None, None, "note saved"),
+        (1, "olga@example.org", "signed in"),
+        (9, None, "signed in"),
+    ]
+    kept = tmp_path / "log.csv"
+    assert "5 lines are in" in typed("audit", str(kept), "--format", "csv")
+    assert kept.stat().st_mode & 0o077 == 0
+    with kept.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["act"] for row in rows] == [*(each["act"] for each in told), "log exported"]
+    assert 'Hello, "all" of you' in rows[1]["detail"]
+    today = datetime.now(UTC).date()
+    assert len(typed("audit", "--first", str(today), "--last", str(today)).splitlines()) == 6
+    assert typed("audit", "--last", str(today - timedelta(days=1))) == ""

@@ -184,6 +184,8 @@ def test_the_workers_do_a_whole_round_with_their_rights(
     [
         ("web", "UPDATE delivery SET lease_owner = 'me'"),
         ("web", "DELETE FROM audit_event"),
+        ("web", "SELECT shorten_audit_log(now() - interval '1000 days')"),
+        ("worker", "DELETE FROM audit_event"),
         ("web", "INSERT INTO operator (email, address_key, role) VALUES ('x', 'x', 'owner')"),
         ("web", "DELETE FROM operator"),
         ("worker", "UPDATE audit_event SET act = ''"),
