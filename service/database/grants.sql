@@ -8,7 +8,7 @@
 -- paperround_web     the site: reads what pages show, writes what readers and providers ask for
 -- paperround_worker  workers, inbound and the commands for every day: everything but the schema and what is append-only
 --
--- `paperround migrate`, `restore` and `up` need the owner. `beat` needs no database.
+-- `paperround migrate`, `upgrade`, `backup`, `restore` and `up` need the owner. `beat` needs no database.
 
 DO $$
 DECLARE

@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, make_url, select, text, update
 from sqlalchemy.exc import ProgrammingError
 
 from service import backup, retention, rounds, task_runs
+from service.backup import BackupError
 from service.database import Database, DatabaseError, roles
 from service.database.tables import Base, Delivery, DeliveryState, Digest, Reader, ReaderState, ReturnKind
 from service.digests import notes, resend, trial
@@ -231,6 +232,15 @@ def test_a_backup_holds_no_rights_and_granting_brings_them_back(
             readers(role)
     roles.grant(database)
     assert readers("web") == readers("worker") == 0
+
+
+def test_a_backup_wants_the_owner_and_says_so_in_one_line(
+    as_role: dict[str, Database], settings: Settings, tmp_path: Path
+) -> None:
+    for role in as_role.values():
+        with pytest.raises(BackupError, match="permission denied"):
+            backup.backup(role, settings, tmp_path / "house.backup")
+    assert not any(tmp_path.glob("*backup*"))
 
 
 def test_who_may_not_grant_is_told_in_one_line(as_role: dict[str, Database]) -> None:
