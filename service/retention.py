@@ -4,7 +4,8 @@ Each batch is a transaction of its own, and each finds its rows by an index, so 
 is never locked or read whole. A crash between two batches: the next run goes on. Any number may run at once.
 
 What readers' consent rests on is kept for ever; only from where it came is made coarse: the last byte of an IPv4
-address and the last ten of an IPv6 one, and the browser. What operators did (``audit_event``) is kept for ever too.
+address and the last ten of an IPv6 one, and the browser. What operators did goes by whole days, by a function of the
+database that is all the workers may do to the log, and that writes down what it did.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ _SESSIONS: Final = text("""
     )
     SELECT count(*) FROM gone
 """)
+# Reads ix_audit_event_at. One transaction: operators are few, and a day's lines hundreds.
+_AUDIT: Final = text("SELECT shorten_audit_log(:before)")
 _ENDED_KEPT: Final = timedelta(days=30)
 """Of tokens and sessions, after their end: somebody may ask where a browser was signed in."""
 
@@ -80,6 +83,8 @@ class RetentionReport:
     """Of the API, dropped."""
     sessions: int
     """Of operators, dropped."""
+    acts: int
+    """Lines of the audit log, dropped."""
 
 
 def apply(database: Database, settings: Settings, *, now: datetime | None = None) -> RetentionReport:
@@ -94,7 +99,16 @@ def apply(database: Database, settings: Settings, *, now: datetime | None = None
             _SESSIONS,
             {"before": moment - _ENDED_KEPT - timedelta(hours=settings.operator_session_hours)},
         ),
+        acts=_shorten_log(database, moment, settings.keep_audit_days),
     )
+
+
+def _shorten_log(database: Database, now: datetime, days: int) -> int:
+    """To the beginning of a day (UTC), so that it is written down once a day and not once an hour."""
+    if not days:
+        return 0
+    before = (now - timedelta(days=days)).replace(hour=0, minute=0, second=0, microsecond=0)
+    return _once(database, _AUDIT, {"before": before})
 
 
 def _in_batches(database: Database, statement: TextClause, now: datetime, days: int) -> int:

@@ -26,6 +26,8 @@ SMALLEST_TOKEN = 16
 """Characters."""
 SHORTEST_KEPT = 30
 """Days."""
+SHORTEST_AUDIT = 90
+"""Days."""
 
 
 class SettingsError(Exception):
@@ -46,6 +48,8 @@ class Settings(BaseSettings):
     """Public origin of the web pages, no trailing slash. Empty: http://localhost:<port>."""
     database_url: str | None = None
     """``postgresql://user:password@host/name``, PostgreSQL 15 or newer. Unset: the embedded database."""
+    prepared_statements: bool = True
+    """False: none are prepared, for a pooler in transaction mode that does not know them (PgBouncer before 1.21)."""
     broker_url: str | None = None
     """``redis://host:6379/0``. Unset: Celery's filesystem transport in the data folder."""
     smtp_url: str | None = None
@@ -201,6 +205,8 @@ class Settings(BaseSettings):
     here, since bounces come late."""
     keep_visits_days: int = Field(default=90, ge=0)
     """From where exactly a reader agreed: address and browser. Later only the network, /24 or /48, is known."""
+    keep_audit_days: int = Field(default=730, ge=0)
+    """What operators did. 0: for ever; else 90 or more, which the database itself insists on."""
     keep_task_runs_days: int = Field(default=2, ge=1)
     """What the workers did, and how long it took them."""
 
@@ -273,6 +279,13 @@ class Settings(BaseSettings):
     def _long_enough(cls, value: int) -> int:
         if 0 < value < SHORTEST_KEPT:
             raise ValueError(f"must be at least {SHORTEST_KEPT} days, or 0 for ever: bounces come late")
+        return value
+
+    @field_validator("keep_audit_days")
+    @classmethod
+    def _long_enough_to_be_asked_about(cls, value: int) -> int:
+        if 0 < value < SHORTEST_AUDIT:
+            raise ValueError(f"must be at least {SHORTEST_AUDIT} days, or 0 for ever: acts are asked about later")
         return value
 
     @field_validator("trusted_proxies", "metrics_networks")

@@ -60,6 +60,18 @@ def test_every_test_that_is_named_for_the_mails_exists() -> None:
     assert set(re.findall(r"`(test_\w+)`", table)) <= there
 
 
+def test_every_promise_of_the_threat_model_has_a_test_that_exists() -> None:
+    rows = [line for line in (ROOT / "SECURITY.md").read_text().splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 25
+    there = {
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    for row in rows:
+        named = set(re.findall(r"`(test_\w+)`", row.split("|")[3]))
+        assert named or "`.ci/run`" in row, row
+        assert named <= there, named - there
+
+
 def test_every_documented_setting_exists() -> None:
     text = (ROOT / "docs" / "operating.md").read_text() + (ROOT / "docker-compose.yml").read_text()
     known = {name.upper() for name in Settings.model_fields} | {"FROM"}

@@ -10,13 +10,14 @@ from sqlalchemy.exc import DBAPIError
 
 from service import retention
 from service.database import Database
-from service.database.tables import ConsentEvent, Delivery, DeliveryState, Digest
+from service.database.tables import AuditEvent, ConsentEvent, Delivery, DeliveryState, Digest
 from service.delivery import sender
 from service.digests import plan
 from service.settings import Settings
-from service.subscribers import accounts, interests
+from service.subscribers import access, accounts, interests
 from service.subscribers.accounts import Signup
 from service.subscribers.consent import Visit
+from service.subscribers.tokens import Links, Purpose
 from tests import factories
 from tests.delivery.servers import sink
 from tests.operators.conftest import enrolled, operator
@@ -102,3 +103,51 @@ def test_sessions_of_operators_go_a_month_after_their_end(database: Database, se
     enrolled(database, settings, operator(database))
     assert retention.apply(database, settings, now=datetime.now(UTC) + timedelta(days=29)).sessions == 0
     assert retention.apply(database, settings, now=datetime.now(UTC) + timedelta(days=31)).sessions == 1
+
+
+def test_tokens_that_have_run_out_go_a_month_later(database: Database, settings: Settings) -> None:
+    reader = factories.reader(database, settings)
+    links = Links(settings)
+    with database.transaction() as session:
+        given = access.exchange(session, links, links.token(Purpose.TOKEN, reader))
+    ended = datetime.now(UTC) + access.TOKEN_LIFETIME
+    assert retention.apply(database, settings, now=ended + timedelta(days=29)).tokens == 0
+    with database.transaction() as session:
+        assert access.reader_of(session, given.token, now=ended + timedelta(seconds=1)) is None
+    assert retention.apply(database, settings, now=ended + timedelta(days=31)).tokens == 1
+
+
+def _acts(database: Database, *days_ago: int) -> None:
+    with database.transaction() as session:
+        for each in days_ago:
+            session.add(AuditEvent(at=datetime.now(UTC) - timedelta(days=each), act="signed in", subject="", detail=""))
+
+
+def test_old_lines_of_the_audit_log_go_and_their_going_is_written_down(database: Database, settings: Settings) -> None:
+    _acts(database, 800, 732, 728, 0)
+    for_ever = settings.model_copy(update={"keep_audit_days": 0})
+    assert retention.apply(database, for_ever).acts == 0
+    assert [retention.apply(database, settings).acts for _ in range(2)] == [2, 0]
+    with database.transaction() as session:
+        left = session.execute(select(AuditEvent.act, AuditEvent.detail).order_by(AuditEvent.id)).all()
+    assert [each.act for each in left] == ["signed in", "signed in", "log shortened"]
+    assert left[-1].detail.endswith(" 00:00: 2")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM audit_event",
+        "UPDATE audit_event SET act = 'nothing'",
+        "SELECT shorten_audit_log(now() - interval '1 day')",
+    ],
+)
+def test_young_lines_of_the_audit_log_are_safe_from_everybody(database: Database, statement: str) -> None:
+    _acts(database, 89)
+    with pytest.raises(DBAPIError, match="append-only"), database.connection() as connection:
+        connection.execute(text(statement))
+
+
+def test_a_log_cannot_be_set_to_be_forgotten_soon() -> None:
+    with pytest.raises(ValueError, match="at least 90 days"):
+        Settings(keep_audit_days=30)

@@ -7,7 +7,19 @@ import sys
 import typer
 
 from service import __version__
-from service.cli import backups, dkim, doctor, notes, operators, papers, processes, readers, suppressions, topics
+from service.cli import (
+    backups,
+    dkim,
+    doctor,
+    notes,
+    operators,
+    papers,
+    processes,
+    readers,
+    record,
+    suppressions,
+    topics,
+)
 from service.cli.door import USER_ERRORS, complain
 
 app = typer.Typer(
@@ -27,6 +39,7 @@ app.add_typer(suppressions.app, name="suppressions")
 app.add_typer(topics.app, name="topics")
 app.add_typer(notes.app, name="note")
 app.add_typer(operators.app, name="operators")
+app.command()(record.audit)
 app.command("read-returns")(processes.read_returns)
 app.command()(doctor.doctor)
 app.command()(dkim.dkim)

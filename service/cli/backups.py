@@ -12,7 +12,10 @@ from service import backup as backups
 from service import logs, rounds
 from service.cli.door import complain, console, opened, print_json, progress
 from service.cli.papers import Json
-from service.database import Database
+from service.cli.processes import Grant
+from service.database import Database, roles
+from service.operators import audit
+from service.operators.audit import Act
 from service.readiness import prepare
 from service.settings import load
 
@@ -22,7 +25,9 @@ def backup(
     json: Json = False,
 ) -> None:
     """Write database and secret to one file, while everything runs."""
-    with opened() as (settings, database):
+    # Recorded if it came about: the file itself holds what was before.
+    with opened() as (settings, database), database.transaction() as session:
+        audit.record(session, None, Act.BACKED_UP, f"file {file.name}")
         manifest = backups.backup(database, settings, file)
     if json:
         print_json(asdict(manifest))
@@ -40,6 +45,7 @@ def restore(
             help="Read the sources, and take it that everybody was mailed what is there.",
         ),
     ] = False,
+    grant: Grant = False,
     json: Json = False,
 ) -> None:
     """Put a backup back. Stop Paperround first, every process of it."""
@@ -56,6 +62,11 @@ def restore(
                     if report.error:
                         complain(f"{report.source}: {report.error}")
             cancelled = backups.assume_delivered(database)
+        if grant:
+            roles.grant(database)
+        with database.transaction() as session:
+            taken = f"; taken for delivered, {cancelled} digests cancelled" if assume_delivered else ""
+            audit.record(session, None, Act.RESTORED, f"file {file.name}", f"as of {manifest.made_at}{taken}")
     if json:
         print_json({**asdict(manifest), "cancelled": cancelled})
         return

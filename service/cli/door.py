@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
 
 import orjson
 from rich.console import Console
@@ -31,6 +34,11 @@ from service.subscribers.schedule import ScheduleError
 from service.subscribers.topics.catalogue import CatalogueError
 from service.up.house import UpError
 
+
+class OutputError(Exception):
+    """A file that cannot be written. One line."""
+
+
 USER_ERRORS: tuple[type[Exception], ...] = (
     SettingsError,
     DatabaseError,
@@ -46,6 +54,7 @@ USER_ERRORS: tuple[type[Exception], ...] = (
     MailboxError,
     NoteError,
     OperatorError,
+    OutputError,
     ScheduleError,
     UpError,
 )
@@ -78,6 +87,21 @@ def opened_for_sending() -> Iterator[tuple[Settings, Database]]:
     """As :func:`opened`; in embedded mode the local mailbox answers too, started here if `up` does not run it."""
     with opened() as (settings, database), Mailbox.running(settings):
         yield settings, database
+
+
+@contextmanager
+def written_whole(file: Path) -> Iterator[IO[bytes]]:
+    """A file that is whole or not there: written beside and then moved. It holds addresses, so only its owner can read
+    it. Raises :class:`OutputError`."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened_file:
+            yield opened_file
+        draft.replace(file)
+    except OSError as error:
+        raise OutputError(f"{file} cannot be written: {error.strerror or error}") from None
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 @contextmanager

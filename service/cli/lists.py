@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy.orm import Session
 
-from service.cli.door import complain, console, opened, print_json, progress
+from service.cli.door import complain, console, opened, print_json, progress, written_whole
 from service.cli.papers import Json
+from service.operators import audit
+from service.operators.audit import Act
 from service.subscribers import export, importing
 from service.subscribers.accounts import Preferences
-from service.subscribers.importing import ImportOptions, ImportRefused, Shape
+from service.subscribers.importing import ImportOptions, ImportReport, Shape
 
 
 def import_readers(  # noqa: PLR0917 (typer names each option itself)
@@ -43,16 +45,22 @@ def import_readers(  # noqa: PLR0917 (typer names each option itself)
         dry_run=dry_run,
         bad_rows=bad_rows or file.with_suffix(".bad-rows.csv"),
     )
+
+    def note(session: Session, report: ImportReport | None) -> None:
+        if report is None:
+            audit.record(session, None, Act.IMPORT_BEGUN, f"file {file.name}", f"consent: {consent}")
+        else:
+            audit.record(session, None, Act.READERS_IMPORTED, f"file {file.name}", _numbers(report))
+
     with opened() as (settings, database), progress(json) as tell:
         step = (lambda rows: tell("rows", rows)) if tell else None
-        report = importing.run(database, settings, file, options, on_progress=step)
+        report = importing.run(database, settings, file, options, on_progress=step, note=note)
     if json:
         print_json({**asdict(report), "bad_rows": str(options.bad_rows), "dry_run": dry_run})
         return
     resumed = f" (went on at row {report.resumed_at + 1})" if report.resumed_at else ""
     console.print(
-        f"{'Would have entered' if dry_run else 'Entered'} {report.entered} readers from {report.rows} rows{resumed}:"
-        f" {report.known} known already, {report.suppressed} not to be mailed, {report.bad} bad",
+        f"{'Would have entered' if dry_run else 'Entered'} {_numbers(report, resumed)}",
         highlight=False,
         soft_wrap=True,
     )
@@ -65,20 +73,13 @@ def export_readers(
     form: Annotated[export.Form, typer.Option("--format", help="csv can be imported again.")] = export.Form.CSV,
 ) -> None:
     """Write every reader with their preferences and interests."""
-    with opened() as (_, database):
+    with opened() as (_, database), database.transaction() as session:
+        audit.record(session, None, Act.READERS_EXPORTED, f"file {file.name}" if file else "", f"as {form}")
         if file is None:
             export.export(database, sys.stdout.buffer, form)
             return
-        # Written beside and then moved: the file is whole or not there. It holds addresses: only its owner can read it.
-        draft = file.with_name(f".{file.name}.{os.getpid()}")
-        try:
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened_file:
-                export.export(database, opened_file, form)
-            draft.replace(file)
-        except OSError as error:
-            raise ImportRefused(f"{file} cannot be written: {error.strerror or error}") from None
-        finally:
-            draft.unlink(missing_ok=True)
+        with written_whole(file) as opened_file:
+            export.export(database, opened_file, form)
     console.print(f"Readers are in {file}", highlight=False)
 
 
@@ -87,3 +88,10 @@ def _pair(written: str) -> tuple[str, str]:
     if not sign:
         raise typer.BadParameter(f"“{written}”: write it like 'Their column=email'", param_hint="--map")
     return theirs, ours
+
+
+def _numbers(report: ImportReport, resumed: str = "") -> str:
+    return (
+        f"{report.entered} readers from {report.rows} rows{resumed}:"
+        f" {report.known} known already, {report.suppressed} not to be mailed, {report.bad} bad"
+    )

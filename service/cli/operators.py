@@ -12,7 +12,7 @@ from service.cli.door import console, opened, print_json
 from service.cli.papers import Json
 from service.database.tables import OperatorRole
 from service.operators import accounts, passkeys, sessions, sign_in
-from service.operators.accounts import OperatorError
+from service.operators.accounts import OperatorError, OperatorView
 from service.subscribers.tokens import LIFETIME, Purpose
 
 app = typer.Typer(help="Who may use the dashboard at /admin, and as what.", no_args_is_help=True)
@@ -31,17 +31,17 @@ def add(email: str, role: Role) -> None:
 @app.command("list")
 def list_operators(json: Json = False) -> None:
     """All operators."""
-    with opened() as (_, database), database.transaction() as session:
-        found = accounts.listing(session)
+    with opened() as (settings, database), database.transaction() as session:
+        found = accounts.listing(session, settings)
     if json:
         print_json([asdict(each) for each in found])
         return
-    table = Table("id", "address", "role", "second factor", "signed in", box=None)
+    table = Table("id", "address", "role", "second factor", "signed in", "mail", box=None)
     for each in found:
         codes = f"codes since {each.enrolled_at:%Y-%m-%d}" if each.enrolled_at else ""
         keys = f"passkeys: {each.passkeys}" if each.passkeys else ""
         factor = ", ".join(filter(None, (codes, keys))) or "at the next sign-in"
-        table.add_row(str(each.id), each.email, each.role, factor, str(each.sessions))
+        table.add_row(str(each.id), each.email, each.role, factor, str(each.sessions), _mail(each))
     console.print(table)
 
 
@@ -117,6 +117,13 @@ def link(email: str) -> None:
     minutes = (LIFETIME[Purpose.OPERATOR] or sign_in.PATIENCE).seconds // 60
     console.print(made, highlight=False, soft_wrap=True)
     console.print(f"It works once, for {minutes} minutes.", highlight=False)
+
+
+def _mail(operator: OperatorView) -> str:
+    """Whether links reach them."""
+    back = operator.came_back
+    words = f"{back.kind} {back.code} on {back.at:%Y-%m-%d}" if back is not None else ""
+    return ", ".join(filter(None, ("suppressed" if operator.suppressed else "", words))) or "goes out"
 
 
 def _role(written: str) -> OperatorRole:

@@ -16,6 +16,8 @@ from service import rounds
 from service.cli.door import complain, console, opened, opened_for_sending, print_json, progress
 from service.digests import plan
 from service.mails.compose import Composer
+from service.operators import audit
+from service.operators.audit import Act
 from service.papers import coverage as covering
 from service.papers import ingest as ingesting
 from service.papers import sources
@@ -49,6 +51,9 @@ def ingest(
         else:
             reports = list(rounds.gather(database, settings, tell))
         with database.transaction() as session:
+            if any(report.seen for report in reports):
+                numbers = ", ".join(f"{each.source}: {each.new} new of {each.seen} rows" for each in reports)
+                audit.record(session, None, Act.PAPERS_TAKEN, f"file {file.name}" if file else "sources", numbers)
             known = covering.listing(session, settings.look_back_days + 1) if every else []
     if json and every:
         print_json({"sources": [_as_row(report) for report in reports], "coverage": [asdict(each) for each in known]})
@@ -91,6 +96,8 @@ def run_round(
 ) -> None:
     """Cut an edition, match it, plan the digests and send them."""
     with opened_for_sending() as (settings, database), progress(json) as tell:
+        with database.transaction() as session:
+            audit.record(session, None, Act.ROUND_BEGUN, "", "every active reader" if now else "who is due")
         report = rounds.run(database, settings, tell, everyone=now)
     if json:
         row = asdict(report)

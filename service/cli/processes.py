@@ -17,6 +17,8 @@ from service.cli.papers import Json
 from service.database import Database, DatabaseError, migrations, roles
 from service.delivery.mailbox import Mailbox
 from service.doorbell import Queue
+from service.operators import audit
+from service.operators.audit import Act
 from service.readiness import open_ready, prepare
 from service.returns import imap
 from service.returns import inbound as listener
@@ -83,6 +85,14 @@ def read_returns(json: Json = False) -> None:
         if settings.imap_url is None:
             raise SettingsError("PAPERROUND_IMAP_URL is missing: name the mailbox, as docs/returns.md tells")
         report = imap.read_mailbox(database, settings)
+        with database.transaction() as session:
+            audit.record(
+                session,
+                None,
+                Act.RETURNS_READ,
+                "",
+                ", ".join(f"{number} {what}" for what, number in asdict(report).items()),
+            )
     if json:
         print_json(asdict(report))
     else:
@@ -107,9 +117,7 @@ def migrate(grant: Grant = False) -> None:
     """Bring the database to this version's schema and topics."""
     settings = load()
     with Database.open(settings) as database:
-        prepare(database)
-        if grant:
-            roles.grant(database)
+        _bring_up_to_date(database, migrations.pending(database), grant=grant)
     console.print("The database is up to date.")
 
 
@@ -139,12 +147,21 @@ def upgrade(
         if backup_to is not None and at:  # a database without our schema holds nothing of ours
             backups.backup(database, settings, backup_to)
             console.print(f"Backup written to {backup_to}.", highlight=False)
-        prepare(database)
-        if grant:
-            roles.grant(database)
+        _bring_up_to_date(database, waiting, grant=grant)
     console.print(
         f"The database is at Paperround {__version__}. Now restart web, worker, beat and inbound, one by one."
     )
+
+
+def _bring_up_to_date(database: Database, waiting: list[str], *, grant: bool) -> None:
+    prepare(database)
+    if grant:
+        roles.grant(database)
+    with database.transaction() as session:
+        if waiting:
+            audit.record(session, None, Act.MIGRATED, f"to {waiting[-1]}", f"by Paperround {__version__}")
+        if grant:
+            audit.record(session, None, Act.RIGHTS_GRANTED)
 
 
 def _what_waits(waiting: list[str]) -> str:

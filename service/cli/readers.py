@@ -14,6 +14,8 @@ from service.cli import lists
 from service.cli.door import complain, console, opened, print_json
 from service.cli.papers import Json
 from service.doorbell import Task, doorbell
+from service.operators import audit
+from service.operators.audit import Act
 from service.overview import story
 from service.subscribers import accounts, erasure, interests
 from service.subscribers.accounts import AccountError, Preferences, ReaderView, Signup
@@ -76,6 +78,8 @@ def add(
             enter = accounts.add_confirmed if confirmed else accounts.subscribe
             reader_id = enter(session, settings, signup)
             reader = accounts.get(session, reader_id)
+            how = "with their consent" if confirmed else "a confirmation mail follows"
+            audit.record(session, None, Act.READER_ADDED, f"reader {reader_id}", how)
         if not confirmed:
             doorbell(settings).ring(Task.SEND_DUE)
     if reader is None:
@@ -138,7 +142,9 @@ def remove(email: str, yes: Annotated[bool, typer.Option("--yes", help="Do not a
         complain("nothing was deleted")
         raise typer.Exit(1)
     with opened() as (settings, database), database.transaction() as session:
-        erasure.erase(session, settings, _found(session, email).id, Visit("paperround readers remove"))
+        reader = _found(session, email)
+        erasure.erase(session, settings, reader.id, Visit("paperround readers remove"))
+        audit.record(session, None, Act.READER_REMOVED, f"reader {reader.id}")
 
 
 def _found(session: Session, email: str) -> ReaderView:

@@ -6,10 +6,14 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from sqlalchemy.orm import Session
 
 from service.cli.door import console, opened, print_json
 from service.cli.papers import Json
-from service.subscribers import addresses, returned, suppression
+from service.operators import audit
+from service.operators.audit import Act
+from service.settings import Settings
+from service.subscribers import accounts, addresses, returned, suppression
 from service.subscribers.accounts import AccountError
 
 app = typer.Typer(help="List, add and lift suppressions.", no_args_is_help=True)
@@ -59,7 +63,9 @@ def add(
 ) -> None:
     """Bar an address for good; a reader of this address is unsubscribed."""
     with opened() as (settings, database), database.transaction() as session:
+        subject = _named(session, settings, email)
         returned.suppress(session, settings, email, detail)
+        audit.record(session, None, Act.ADDRESS_SUPPRESSED, subject, detail)
     console.print("The address is suppressed.")
 
 
@@ -70,4 +76,13 @@ def lift(email: str) -> None:
     with opened() as (settings, database), database.transaction() as session:
         if not returned.lift(session, settings, email):
             raise AccountError("this address is not suppressed: nothing to lift")
+        audit.record(session, None, Act.SUPPRESSION_LIFTED, _named(session, settings, email))
     console.print("The suppression is lifted.")
+
+
+def _named(session: Session, settings: Settings, email: str) -> str:
+    """An address in the log: by its reader, else by its hash as `list` shows it. Raises AddressError."""
+    reader = accounts.find(session, email)
+    if reader is not None:
+        return f"reader {reader.id}"
+    return f"address {addresses.hashed(settings, addresses.parse(email).key).hex()[:16]}"

@@ -32,10 +32,18 @@ class Database:
     so nothing is ever half-written.
     """
 
-    def __init__(self, url: str, *, server: EmbeddedPostgres | None = None, pool_size: int = 10) -> None:
+    def __init__(
+        self, url: str, *, server: EmbeddedPostgres | None = None, pool_size: int = 10, prepared: bool = True
+    ) -> None:
+        """``prepared``: whether statements said often are prepared (``Settings.prepared_statements``)."""
         parsed = make_url(url).set(drivername="postgresql+psycopg")
         self.engine: Engine = create_engine(
-            parsed, pool_pre_ping=True, hide_parameters=True, pool_size=pool_size, max_overflow=20
+            parsed,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            pool_size=pool_size,
+            max_overflow=20,
+            connect_args={} if prepared else {"prepare_threshold": None},
         )
         self._server = server
         event.listen(self.engine, "connect", _speak_utc)
@@ -60,7 +68,7 @@ class Database:
                 url = server.start() if own else server.join()
             except OSError as error:
                 raise DatabaseError(str(error)) from error
-        database = cls(url, server=server if own else None)
+        database = cls(url, server=server if own else None, prepared=settings.prepared_statements)
         try:
             with database.engine.connect() as connection:
                 version = raw(connection).info.server_version

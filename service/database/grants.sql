@@ -8,7 +8,7 @@
 -- paperround_web     the site: reads what pages show, writes what readers and providers ask for
 -- paperround_worker  workers, inbound and the commands for every day: everything but the schema and what is append-only
 --
--- `paperround migrate`, `restore` and `up` need the owner. `beat` needs no database.
+-- `paperround migrate`, `upgrade`, `backup`, `restore` and `up` need the owner. `beat` needs no database.
 
 DO $$
 DECLARE
@@ -38,6 +38,9 @@ GRANT SELECT, INSERT ON return_event TO paperround_web, paperround_worker;
 GRANT SELECT, INSERT ON consent_event TO paperround_web, paperround_worker;
 GRANT UPDATE (ip, user_agent) ON consent_event TO paperround_worker;
 GRANT SELECT, INSERT ON audit_event TO paperround_web, paperround_worker;
+-- Old lines go by this function alone, which refuses young ones and runs as the owner. (A backup holds no rights.)
+REVOKE ALL ON FUNCTION shorten_audit_log(timestamptz) FROM PUBLIC, paperround_web;
+GRANT EXECUTE ON FUNCTION shorten_audit_log(timestamptz) TO paperround_worker;
 
 -- ---- the site ----------------------------------------------------------------------------------------------------------
 

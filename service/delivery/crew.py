@@ -115,7 +115,7 @@ def _send(url: str, settings: Settings, insist: bool, trace: dict[str, str], mou
         tracing.start(tracing.Process.SENDER)
     with (
         tracing.span("send beside", within=trace),
-        Database(url) as database,
+        Database(url, prepared=settings.prepared_statements) as database,
         _seldom_collecting(),
     ):
         mouth.send(send_due(database, settings, on_progress=mouth.send, insist=insist))

@@ -20,12 +20,13 @@ from service.database.tables import Delivery, DeliveryState, Ingest, ReturnKind
 from service.doctor import names, outside, relays
 from service.doctor.findings import Finding, Verdict
 from service.doctor.names import signatures
+from service.operators import accounts
 from service.outbox import digest_pause, pause
 from service.papers import coverage
 from service.settings import Settings, SettingsError
 from service.subscribers import returned
 
-__all__ = ["Finding", "Verdict", "examine", "signatures"]
+__all__ = ["Finding", "Verdict", "examine", "operators", "signatures"]
 
 _LOW_DISK_BYTES = 1 << 30
 _FEW_RETURNS = 3
@@ -137,6 +138,7 @@ def _database(database: Database, settings: Settings) -> Iterator[Finding]:
         _sending,
         _refusals,
         _returns,
+        operators,
     )
     for check in checks:
         try:
@@ -257,3 +259,25 @@ def _returns(database: Database, _settings: Settings) -> Iterator[Finding]:
         yield Finding("returns", Verdict.WARNING, f"{seen}: {remedy}")
     else:
         yield Finding("returns", Verdict.OK, seen)
+
+
+def operators(database: Database, settings: Settings) -> Iterator[Finding]:
+    """Whether links to sign in reach the operators: by id, since a report may be passed on."""
+    with database.transaction() as session:
+        found = accounts.listing(session, settings)
+    out = [each for each in found if each.came_back is not None or each.suppressed]
+    if not out:
+        yield Finding("operators", Verdict.OK, f"{len(found)}, no mail to them came back")
+    for each in out:
+        back = each.came_back
+        seen = (
+            f"mail came back ({back.kind} {back.code}, {back.at:%Y-%m-%d %H:%M} UTC)"
+            if back
+            else "no mail goes to them"
+        )
+        lift = ", and `paperround suppressions lift ADDRESS` once it works again" if each.suppressed else ""
+        yield Finding(
+            f"operator {each.id}",
+            Verdict.WARNING,
+            f"{seen}: `paperround operators link ADDRESS` prints a link to sign in{lift}",
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sqlalchemy import delete, func, select
@@ -13,9 +13,14 @@ from sqlalchemy.orm import Session
 from service.database.tables import Operator, OperatorRole, OperatorSession, Passkey
 from service.operators import audit
 from service.operators.audit import Act
-from service.subscribers import addresses
+from service.settings import Settings
+from service.subscribers import addresses, returned, suppression
+from service.subscribers.returned import ReturnView
 
 _RANK: Final = {OperatorRole.VIEWER: 0, OperatorRole.EDITOR: 1, OperatorRole.OWNER: 2}
+
+TOLD: Final = timedelta(days=30)
+"""How long it is told that a mail to an operator came back."""
 
 
 class OperatorError(Exception):
@@ -35,6 +40,11 @@ class OperatorView:
     locked_until: datetime | None
     sessions: int
     """Browsers signed in."""
+    came_back: ReturnView | None
+    """The last bounce or complaint of a mail to them, of the last :data:`TOLD`; None where a mail was sent after it and
+    their address is not suppressed."""
+    suppressed: bool
+    """No mail goes to their address."""
 
 
 def allows(role: OperatorRole, needed: OperatorRole) -> bool:
@@ -65,7 +75,7 @@ def find(session: Session, email: str) -> int:
     return found
 
 
-def listing(session: Session) -> list[OperatorView]:
+def listing(session: Session, settings: Settings, *, now: datetime | None = None) -> list[OperatorView]:
     """All, in the order in which they came."""
     signed_in = (
         select(OperatorSession.operator_id, func.count().label("number"))
@@ -79,19 +89,30 @@ def listing(session: Session) -> list[OperatorView]:
         .outerjoin(signed_in, signed_in.c.operator_id == Operator.id)
         .order_by(Operator.id)
     )
-    return [
-        OperatorView(
-            id=each.id,
-            email=each.email,
-            role=OperatorRole(each.role),
-            created_at=each.created_at,
-            enrolled_at=each.totp_since,
-            passkeys=passkeys,
-            locked_until=each.locked_until,
-            sessions=number,
+    found = session.execute(statement).all()
+    hashes = {each.id: addresses.hashed(settings, each.address_key) for each, _, _ in found}
+    barred = suppression.among(session, hashes.values())
+    back = returned.latest(session, list(hashes.values()), (now or datetime.now(UTC)) - TOLD)
+    views = []
+    for each, passkeys, number in found:
+        event, suppressed = back.get(hashes[each.id]), hashes[each.id] in barred
+        if event is not None and not suppressed and each.link_sent_at is not None and each.link_sent_at > event.at:
+            event = None
+        views.append(
+            OperatorView(
+                id=each.id,
+                email=each.email,
+                role=OperatorRole(each.role),
+                created_at=each.created_at,
+                enrolled_at=each.totp_since,
+                passkeys=passkeys,
+                locked_until=each.locked_until,
+                sessions=number,
+                came_back=event,
+                suppressed=suppressed,
+            )
         )
-        for each, passkeys, number in session.execute(statement)
-    ]
+    return views
 
 
 def change_role(session: Session, operator_id: int, role: OperatorRole, *, by: int | None) -> None:

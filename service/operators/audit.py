@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import IO, Final
 
+import orjson
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
+from service.database import Database
 from service.database.tables import AuditEvent, Operator
+from service.subscribers.export import Form
 
 _ADDRESS: Final = re.compile(r"\S+@\S+")
 _LONGEST: Final = 500
@@ -56,6 +61,21 @@ class Act(StrEnum):
     NOTE_SAVED = "note saved"
     NOTE_WITHDRAWN = "note withdrawn"
     TEST_SENT = "test sent"
+    READER_ADDED = "reader added"
+    READER_REMOVED = "reader removed"
+    IMPORT_BEGUN = "import of readers begun"
+    READERS_IMPORTED = "readers imported"
+    READERS_EXPORTED = "readers exported"
+    PAPERS_TAKEN = "papers taken"
+    ROUND_BEGUN = "round begun"
+    RETURNS_READ = "returns read"
+    BACKED_UP = "backed up"
+    RESTORED = "restored"
+    MIGRATED = "database migrated"
+    RIGHTS_GRANTED = "rights granted"
+    LOG_EXPORTED = "log exported"
+    LOG_SHORTENED = "log shortened"
+    """Written by the database (shorten_audit_log)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +134,33 @@ def page(
         statement = statement.where(AuditEvent.id < before)
     rows: Sequence[AuditView] = [AuditView(*row) for row in session.execute(statement)]
     return AuditPage(tuple(rows[:limit]), rows[limit - 1].id if len(rows) > limit else None)
+
+
+def export(
+    database: Database, file: IO[bytes], form: Form, *, first: date | None = None, last: date | None = None
+) -> int:
+    """Write the log, the oldest line first, as JSON Lines or CSV, streamed; of some days (UTC, both included) only.
+    Return the number of lines. ``operator`` is null for a command, ``address`` also for one who is gone."""
+    lines = _lines().order_by(AuditEvent.id)
+    if first is not None:
+        lines = lines.where(AuditEvent.at >= datetime.combine(first, time(), UTC))
+    if last is not None:
+        lines = lines.where(AuditEvent.at < datetime.combine(last + timedelta(days=1), time(), UTC))
+    names = ("id", "at", "operator", "address", "act", "subject", "detail")
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    cells = csv.writer(text)
+    if form is Form.CSV:
+        cells.writerow(names)
+    number = 0
+    with database.transaction() as session:
+        for row in session.execute(lines.execution_options(yield_per=1_000)):
+            number += 1
+            if form is Form.CSV:
+                cells.writerow([each.isoformat() if isinstance(each, datetime) else each for each in row])
+            else:
+                text.write(orjson.dumps(dict(zip(names, row, strict=True))).decode() + "\n")
+    text.detach()
+    return number
 
 
 def one(session: Session, event_id: int, operator_id: int) -> AuditView | None:

@@ -9,6 +9,9 @@ complaint      the reader is unsubscribed and the address suppressed; only an op
 unsubscribe    the reader is unsubscribed
 =============  ==========================================================================================
 
+Mail to an operator (a link to sign in, a test mail) has no reader behind it: what comes back for it is recorded by the
+address alone, a hard bounce or a complaint suppresses the address, and the dashboard and the doctor tell (``latest``).
+
 A bounce of a mail older than the reader's confirmation is recorded and changes nothing: they have read mail since.
 """
 
@@ -16,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -31,6 +34,7 @@ from service.database.tables import (
     Delivery,
     DeliveryKind,
     DeliveryState,
+    Letter,
     Reader,
     ReaderState,
     ReturnEvent,
@@ -46,6 +50,7 @@ from service.subscribers.consent import Visit
 log = structlog.get_logger(__name__)
 
 LONGEST_DIAGNOSTIC: Final = 300
+_TO_OPERATORS: Final = (DeliveryKind.OPERATOR_LINK, DeliveryKind.TEST)
 _ADDRESS = re.compile(r"[^\s<>()\[\]:;,\"'=]*@[^\s<>()\[\]:;,\"']*")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
@@ -118,10 +123,11 @@ def take(session: Session, settings: Settings, event: Return, *, now: datetime |
     """
     found = _resolve(session, event)
     if found is None:
-        return Taken.STRANGER
+        delivery = _to_operator(session, event)
+        return _of_letter(session, settings, event, None, delivery, now) if delivery else Taken.STRANGER
     reader, delivery = found
     if delivery is not None and DeliveryKind(delivery.kind) in letters.KINDS:
-        return _of_letter(session, settings, event, reader, delivery, now)
+        return _of_letter(session, settings, event, reader.id, delivery, now)
     address_hash = addresses.hashed(settings, reader.address_key)
     if not _append(session, event, reader.id, delivery.id if delivery else None, address_hash, now):
         return Taken.KNOWN
@@ -186,10 +192,23 @@ def of(session: Session, reader_id: int, *, limit: int = 20) -> list[ReturnView]
         .order_by(ReturnEvent.at.desc(), ReturnEvent.id.desc())
         .limit(limit)
     )
-    return [
-        ReturnView(each.at, ReturnKind(each.kind), each.code, each.diagnostic, each.source, each.delivery_id)
-        for each in session.scalars(statement)
-    ]
+    return [_view(each) for each in session.scalars(statement)]
+
+
+def latest(session: Session, address_hashes: Sequence[bytes], since: datetime) -> dict[bytes, ReturnView]:
+    """By address without a reader (operators'), the last thing that came back since a moment. Reads
+    ix_return_event_reader_id, where few are without a reader."""
+    statement = (
+        select(ReturnEvent)
+        .where(
+            ReturnEvent.reader_id.is_(None),
+            ReturnEvent.at >= since,
+            ReturnEvent.address_hash.in_(address_hashes),
+            ReturnEvent.kind != ReturnKind.SUBSCRIBE,
+        )
+        .order_by(ReturnEvent.at, ReturnEvent.id)
+    )
+    return {each.address_hash: _view(each) for each in session.scalars(statement)}
 
 
 def counts(session: Session, since: datetime) -> dict[ReturnKind, int]:
@@ -209,6 +228,10 @@ def anonymous(diagnostic: str) -> str:
 def key_of(*parts: str) -> bytes:
     """What the parts, in their order, are known by."""
     return hashlib.sha256("\x00".join(parts).encode("utf-8", "surrogatepass")).digest()
+
+
+def _view(event: ReturnEvent) -> ReturnView:
+    return ReturnView(event.at, ReturnKind(event.kind), event.code, event.diagnostic, event.source, event.delivery_id)
 
 
 def _resolve(session: Session, event: Return) -> tuple[Reader, Delivery | None] | None:
@@ -232,15 +255,16 @@ def _resolve(session: Session, event: Return) -> tuple[Reader, Delivery | None] 
 
 
 def _of_letter(
-    session: Session, settings: Settings, event: Return, reader: Reader, delivery: Delivery, now: datetime | None
+    session: Session, settings: Settings, event: Return, reader_id: int | None, delivery: Delivery, now: datetime | None
 ) -> Taken:
-    """What came back went to an address that is not the reader's: it alone is suppressed, the reader is left alone."""
+    """What came back went to an address that is not a reader's: it alone is suppressed, any reader is left alone."""
     letter = letters.of(session, [delivery.id]).get(delivery.id)
     if letter is None:
         return Taken.STRANGER
     address_hash = addresses.hashed(settings, letter.address_key)
-    if not _append(session, event, reader.id, delivery.id, address_hash, now):
+    if not _append(session, event, reader_id, delivery.id, address_hash, now):
         return Taken.KNOWN
+    log.info("returns.taken", kind=event.kind.value, code=event.code, source=event.source, delivery=delivery.id)
     reasons = {
         ReturnKind.HARD_BOUNCE: SuppressionReason.HARD_BOUNCE,
         ReturnKind.COMPLAINT: SuppressionReason.COMPLAINT,
@@ -249,6 +273,32 @@ def _of_letter(
         return Taken.RECORDED
     suppression.add(session, address_hash, reason=reasons[event.kind], detail=event.code or event.source)
     return Taken.SUPPRESSED
+
+
+def _to_operator(session: Session, event: Return) -> Delivery | None:
+    """The delivery to an operator that an event about no reader is about; None: about nobody that we know.
+
+    One that names only the address speaks of the last mail there, as for readers; its letter stands for a week.
+    """
+    if event.delivery_id is not None:
+        delivery = session.get(Delivery, event.delivery_id)
+        return delivery if delivery is not None and delivery.kind in _TO_OPERATORS else None
+    if event.reader_id is not None or event.email is None:
+        return None
+    try:
+        key = addresses.parse(event.email).key
+    except AddressError:
+        return None
+    statement = (
+        select(Delivery)
+        .join(Letter, Letter.delivery_id == Delivery.id)
+        .where(Letter.address_key == key, Delivery.kind.in_(_TO_OPERATORS), Delivery.state == DeliveryState.SENT)
+        .order_by(Delivery.id.desc())
+        .limit(1)
+    )
+    if event.unsigned:
+        statement = statement.where(Delivery.message_id == event.message_id)
+    return session.scalar(statement)
 
 
 def _by_address(session: Session, email: str) -> int | None:
@@ -271,7 +321,12 @@ def _last_sent(session: Session, reader_id: int) -> Delivery | None:
 
 
 def _append(
-    session: Session, event: Return, reader_id: int, delivery_id: int | None, address_hash: bytes, now: datetime | None
+    session: Session,
+    event: Return,
+    reader_id: int | None,
+    delivery_id: int | None,
+    address_hash: bytes,
+    now: datetime | None,
 ) -> bool:
     values: dict[str, object] = {
         "key": key_of(event.key),

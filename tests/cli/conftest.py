@@ -8,10 +8,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from service import logs
+from service.cli import backups, door, processes
+from service.cli.app import app
+from service.cli.door import USER_ERRORS
 from service.database.embedded import EmbeddedPostgres
+from service.returns import imap
+from service.settings import Settings
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Say = Callable[..., str]
 
 
 @pytest.fixture
@@ -69,3 +77,41 @@ def paperround(
         return subprocess.CompletedProcess(words, status, out.read_text("utf-8"), err.read_text("utf-8"))
 
     return run
+
+
+@pytest.fixture
+def say(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Say:
+    """A command on the test's database, in this process: what it prints."""
+    monkeypatch.setattr(door, "load", lambda: settings)
+    # The tests that follow in this process keep their log.
+    monkeypatch.setattr(logs, "configure", lambda *_, **__: None)
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(app, list(arguments))
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            assert isinstance(result.exception, USER_ERRORS), result.output
+            return f"paperround: {result.exception}"
+        assert result.exit_code != 2, result.output
+        return result.output
+
+    return run
+
+
+def typed_on(used: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command has these settings, those that open the database by themselves too."""
+    for module in (door, backups, processes):
+        monkeypatch.setattr(module, "load", lambda: used)
+
+
+@pytest.fixture
+def typed(say: Say, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Say:
+    """As :func:`say`, for all commands; sources that do not answer, and a mailbox without mail."""
+    nowhere = {
+        "imap_url": "imaps://nobody@127.0.0.1",
+        "huggingface_url": "http://no-such-host.invalid",
+        "arxiv_rss_url": "http://no-such-host.invalid",
+    }
+    typed_on(settings.model_copy(update=nowhere), monkeypatch)
+    monkeypatch.setattr(imap, "read_mailbox", lambda *_: imap.MailboxReport())
+    return say

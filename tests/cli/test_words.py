@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import UTC, datetime
 
-import pytest
 from sqlalchemy import select
-from typer.testing import CliRunner
 
-from service import logs
-from service.cli import door
-from service.cli.app import app
-from service.cli.door import USER_ERRORS
 from service.database import Database
 from service.database.tables import AuditEvent, Passkey
 from service.settings import Settings
 from tests import factories
+from tests.cli.conftest import Say
 
-Say = Callable[..., str]
 NOW = datetime.now(UTC)
-
-
-@pytest.fixture
-def say(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Say:
-    """A command on the test's database, in this process: what it prints."""
-    monkeypatch.setattr(door, "load", lambda: settings)
-    # The tests that follow in this process keep their log.
-    monkeypatch.setattr(logs, "configure", lambda *_, **__: None)
-    monkeypatch.setenv("COLUMNS", "300")
-
-    def run(*arguments: str) -> str:
-        result = CliRunner().invoke(app, list(arguments))
-        if result.exception is not None:
-            assert isinstance(result.exception, USER_ERRORS), result.output
-            return f"paperround: {result.exception}"
-        return result.output
-
-    return run
 
 
 def test_topics_notes_and_a_readers_story_by_command(say: Say, database: Database, settings: Settings) -> None:

@@ -6,13 +6,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import create_engine, make_url, select, text, update
 from sqlalchemy.exc import ProgrammingError
 
-from service import retention, rounds, task_runs
+from service import backup, retention, rounds, task_runs
+from service.backup import BackupError
 from service.database import Database, DatabaseError, roles
 from service.database.tables import Base, Delivery, DeliveryState, Digest, Reader, ReaderState, ReturnKind
 from service.digests import notes, resend, trial
@@ -170,7 +172,7 @@ def test_operators_do_their_work_with_the_sites_rights(
         signed = browser.post("/admin/sign-in/passkey", data={"credential": device.get(options)})
         assert signed.headers["location"] == "/admin"
     with as_role["worker"].transaction() as session:
-        assert [each.passkeys for each in accounts.listing(session)] == [2]
+        assert [each.passkeys for each in accounts.listing(session, settings)] == [2]
         assert [each.id for each in passkeys.listing(session, number)] == [2, 3]
         passkeys.remove_by_command(session, number, 2)
 
@@ -197,7 +199,10 @@ def test_the_workers_do_a_whole_round_with_their_rights(
     [
         ("web", "UPDATE delivery SET lease_owner = 'me'"),
         ("web", "DELETE FROM audit_event"),
+        ("web", "SELECT shorten_audit_log(now() - interval '1000 days')"),
+        ("worker", "DELETE FROM audit_event"),
         ("web", "INSERT INTO operator (email, address_key, role) VALUES ('x', 'x', 'owner')"),
+        ("web", "DELETE FROM operator"),
         ("worker", "UPDATE audit_event SET act = ''"),
         ("web", "UPDATE passkey SET public_key = ''"),
         ("web", "UPDATE passkey SET operator_id = 1"),
@@ -227,6 +232,33 @@ def test_what_is_not_theirs_is_refused(as_role: dict[str, Database], role: str, 
         as_role[role].connection() as connection,
     ):
         connection.execute(text(statement))
+
+
+def test_a_backup_holds_no_rights_and_granting_brings_them_back(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    def readers(role: str) -> int:
+        with database.connection() as connection:
+            connection.execute(text(f"SET LOCAL ROLE paperround_{role}"))
+            return int(connection.execute(text("SELECT count(*) FROM public.reader")).scalar_one())
+
+    roles.grant(database)
+    backup.backup(database, settings, tmp_path / "house.backup")
+    backup.restore(database, settings, tmp_path / "house.backup")
+    for role in ("web", "worker"):
+        with pytest.raises(ProgrammingError, match="permission denied"):
+            readers(role)
+    roles.grant(database)
+    assert readers("web") == readers("worker") == 0
+
+
+def test_a_backup_wants_the_owner_and_says_so_in_one_line(
+    as_role: dict[str, Database], settings: Settings, tmp_path: Path
+) -> None:
+    for role in as_role.values():
+        with pytest.raises(BackupError, match="permission denied"):
+            backup.backup(role, settings, tmp_path / "house.backup")
+    assert not any(tmp_path.glob("*backup*"))
 
 
 def test_who_may_not_grant_is_told_in_one_line(as_role: dict[str, Database]) -> None:

@@ -12,10 +12,12 @@ from playwright.sync_api import Browser, Page
 
 from service.cli import app as commands
 from service.database import Database
+from service.database.tables import OperatorRole
 from service.operators import second_factor
 from service.overview import days
 from tests.journeys.conftest import Site
 from tests.journeys.test_reader_journey import AXE, Looked, post
+from tests.operators.conftest import operator
 from tests.overview.rows import deliveries, returns
 
 pytestmark = [pytest.mark.chromium, pytest.mark.timeout(180)]
@@ -106,4 +108,46 @@ def test_from_the_command_to_signing_out(
     page.goto(f"{site.url}/admin/log")
     assert urlsplit(page.url).path == "/admin/sign-in"
     assert trouble == []
+    context.close()
+
+
+def test_without_javascript_everything_is_done_by_forms(
+    chromium: Browser, site: Site, database: Database, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    now = datetime.now(UTC)
+    deliveries(database, "sent", 1234, settled=now)
+    deliveries(database, "sending", 3, lease=now - timedelta(hours=1))
+    add_operator(site, monkeypatch, capsys)
+    operator(database, OperatorRole.VIEWER, "vera@example.org")
+    context = chromium.new_context(java_script_enabled=False, viewport={"width": 320, "height": 800})
+    page = context.new_page()
+    look = Looked(page, with_axe=False)
+
+    sign_in(page, look, site, database)
+    look.at("Today’s round")
+    assert page.get_by_role("button", name="Stop refreshing").is_hidden(), "it would do nothing"
+    page.get_by_role("link", name="Refresh").click()
+    assert page.locator("svg text", has_text="1,234").is_visible()
+    page.get_by_role("button", name="Pause all digests").click()
+    assert page.get_by_text("Done: all digests paused").is_visible()
+    page.get_by_role("button", name="Resume all digests").click()
+    assert page.get_by_text("Done: all digests resumed").is_visible()
+    page.get_by_role("link", name="Trouble", exact=True).click()
+    page.get_by_role("button", name="Release leases").click()
+    assert page.get_by_text("Done: leases released. deliveries: 3").is_visible()
+    page.get_by_role("link", name="Trends", exact=True).click()
+    page.get_by_role("link", name="90 days").click()
+    look.at("Trends")
+    page.get_by_role("link", name="Operators", exact=True).click()
+    page.get_by_label("Role of vera@example.org", exact=True).select_option("editor")
+    page.get_by_role("button", name="Change the role of vera@example.org").click()
+    page.get_by_role("link", name="Log", exact=True).click()
+    page.get_by_label("What").select_option("role changed")
+    page.get_by_role("button", name="Show").click()
+    assert page.get_by_role("cell", name="from viewer to editor").is_visible()
+    page.get_by_role("link", name="You", exact=True).click()
+    page.get_by_role("button", name="Sign out").first.click()
+    page.goto(f"{site.url}/admin/log")
+    assert urlsplit(page.url).path == "/admin/sign-in"
     context.close()

@@ -143,7 +143,7 @@ def test_codes_and_passkeys_serve_side_by_side(
     assert "Blue key &lt;b&gt;" in page
     assert "Codes of an authenticator app are set up" in page
     with database.transaction() as session:
-        (view,) = accounts.listing(session)
+        (view,) = accounts.listing(session, settings)
         assert (view.passkeys, view.enrolled_at is not None) == (1, True)
 
 

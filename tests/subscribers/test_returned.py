@@ -295,3 +295,24 @@ def test_what_the_relay_refuses_in_conversation_follows_the_same_rule(database: 
         returned.refused_in_conversation(session, settings, {delivery: "550 5.1.1"})
         returned.refused_in_conversation(session, settings, {delivery: "550 5.1.1"})
     assert reason(database, settings) is SuppressionReason.HARD_BOUNCE
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "550 5.1.1 <ada@example.org>: unknown",
+        "550 mailbox 'ada@example.org' is full",
+        'smtp; 550 "a b"@example.org and ada+list@example.org',
+        "550 ada@example.org\r\nRCPT TO:<ada@example.org>\x00",
+        "550 ädä@exämple.org is gone",
+    ],
+)
+def test_what_servers_write_is_recorded_without_addresses(database: Database, settings: Settings, said: str) -> None:
+    delivery = sent(database, ada(database, settings))
+    take(database, settings, Return(ReturnKind.SOFT_BOUNCE, "inbound", "1", delivery_id=delivery, diagnostic=said))
+    with database.transaction() as session:
+        (event,) = session.scalars(select(ReturnEvent))
+    assert event.diagnostic
+    assert "@" not in event.diagnostic
+    assert "example.org" not in event.diagnostic
+    assert event.diagnostic.isprintable()

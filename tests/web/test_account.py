@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from fastapi.testclient import TestClient
 from lxml import html
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from service.database import Database
 from service.database.tables import (
@@ -113,6 +114,20 @@ def test_a_sign_in_link_works_once_by_post_and_opens_a_guarded_session(
     assert page.headers["cache-control"] == "no-store"
     assert browser.post(link).status_code == 404, "it worked once"
     assert {browser.post(each).status_code for each in factories.spellings(link)} == {404}, "however it is spelled"
+
+
+def test_a_session_is_over_after_twelve_hours(
+    browser: TestClient, settings: Settings, reader: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter(browser, settings, reader)
+    # As from a browser that keeps a cookie beyond its age.
+    kept = {"cookie": f"{COOKIE}={browser.cookies[COOKIE]}"}
+    browser.cookies.clear()
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 12 * 3600 - 60)
+    assert browser.get("/account", headers=kept).status_code == 200
+    monkeypatch.setattr(time, "time", lambda: now + 12 * 3600 + 60)
+    assert browser.get("/account", headers=kept).headers["location"] == "/sign-in"
 
 
 def test_of_those_who_spend_a_link_at_once_one_is_signed_in(
@@ -359,6 +374,25 @@ def test_a_newer_wish_makes_the_older_link_dead_and_another_readers_address_is_n
         with pytest.raises(AccountError), database.transaction() as session:
             address_change.complete(session, settings, change, Visit("test"))
     assert stored(database, reader).email == "ada@example.org"
+
+
+def test_nobodys_inbox_is_filled_by_wishing_for_their_address(
+    database: Database, settings: Settings, reader: int
+) -> None:
+    now = datetime.now(UTC)
+
+    def wish(minutes: int) -> None:
+        with database.transaction() as session:
+            address_change.request(session, settings, reader, "eve@example.org", now=now + timedelta(minutes=minutes))
+
+    wish(-31)
+    with database.transaction() as session:
+        session.execute(update(Delivery).values(created_at=now - timedelta(minutes=31)))
+    wish(0)
+    for minutes in (0, 1, 29):
+        with pytest.raises(AccountError, match="half an hour"):
+            wish(minutes)
+    assert kinds(database).count("address-confirm") == 2
 
 
 def test_clicks_at_once_move_once_and_tell_once(database: Database, settings: Settings, reader: int) -> None:

@@ -87,7 +87,8 @@ class Passkey(Base):
 
 
 class AuditEvent(Base):
-    """Who did what, when, to what. Append-only: a trigger refuses all else. Holds no address."""
+    """Who did what, when, to what. Append-only: a trigger refuses all else, but that lines older than ninety days are
+    dropped by ``shorten_audit_log`` (service/retention.py). Holds no address."""
 
     __tablename__ = "audit_event"
 
@@ -104,4 +105,5 @@ class AuditEvent(Base):
         Index("ix_audit_event_operator_id", "operator_id", "id"),
         Index("ix_audit_event_act", "act", "id"),
         Index("ix_audit_event_subject", "subject", "id"),
+        Index("ix_audit_event_at", "at"),
     )

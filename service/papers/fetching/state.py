@@ -104,18 +104,16 @@ class Stored:
 
     @contextmanager
     def turn(self, host: str, patience: float) -> Iterator[None]:
-        """Claims an advisory lock of a connection; a killed process gives it back with its connection."""
+        """Claims an advisory lock of a transaction, which stands open meanwhile, so that it holds behind a pooler too
+        (docs/scaling.md); a killed process gives it back with its connection."""
         key = {"turn": _TURN, "host": host}
         give_up = time.monotonic() + patience
-        with self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            while not connection.scalar(text("SELECT pg_try_advisory_lock(:turn, hashtext(:host))"), key):
+        with self._database.connection() as connection:
+            while not connection.scalar(text("SELECT pg_try_advisory_xact_lock(:turn, hashtext(:host))"), key):
                 if time.monotonic() > give_up:
                     raise TimeoutError
                 time.sleep(_LOOK_SECONDS)
-            try:
-                yield
-            finally:
-                connection.execute(text("SELECT pg_advisory_unlock(:turn, hashtext(:host))"), key)
+            yield
 
     def host(self, host: str) -> Host:
         with self._database.transaction() as session:

@@ -90,6 +90,10 @@ class ImportReport:
     """Rows that an earlier run had done; 0 for an import from the beginning."""
 
 
+Note = Callable[[Session, ImportReport | None], None]
+"""Hears that an import begins (None), and what came of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Chunk:
     """Rows understood."""
@@ -113,8 +117,11 @@ def run(
     *,
     now: datetime | None = None,
     on_progress: Callable[[int], None] | None = None,
+    note: Note | None = None,
 ) -> ImportReport:
-    """Import ``path`` (CSV, UTF-8, with a header). ``on_progress`` hears how many rows are done.
+    """Import ``path`` (CSV, UTF-8, with a header). ``on_progress`` hears how many rows are done. ``note`` is called
+    in the transaction that begins the import, or takes it up again, and in the one that ends it, with the report; of a
+    dry run it hears nothing.
 
     Raises :class:`ImportRefused`, :class:`columns.ColumnsError`, InterestError, ScheduleError, AccountError before
     anything is changed.
@@ -138,7 +145,7 @@ def run(
         default = tuple(TunedWish(each.label, each.query_text, each.topic_slug) for each in wishes)
         store = Store(settings, Consent(options.consent.strip(), f"import of {path.name}"), default, moment)
         understanding = Understanding(layout, topics, options.preferences, _LANGUAGE)
-        progress = _Progress(database, store, path.name, _fingerprint(path, options), moment, options.dry_run)
+        progress = _Progress(database, store, path.name, _fingerprint(path, options), moment, options.dry_run, note)
         with progress.alone(), _BadRows.opened(options.bad_rows, progress) as bad_rows:
             rows = islice(records.rows(file, parted_by), progress.done.rows, None)
             _work_through(_understood(rows, understanding, store, bad_rows), progress, on_progress)
@@ -246,7 +253,14 @@ class _Progress:
     """What is done of one import, in its row and here."""
 
     def __init__(
-        self, database: Database, store: Store, name: str, fingerprint: bytes, now: datetime, dry_run: bool
+        self,
+        database: Database,
+        store: Store,
+        name: str,
+        fingerprint: bytes,
+        now: datetime,
+        dry_run: bool,
+        note: Note | None,
     ) -> None:
         self._database = database
         self._store = store
@@ -254,6 +268,7 @@ class _Progress:
         self._fingerprint = fingerprint
         self._now = now
         self._dry_run = dry_run
+        self._note = note or (lambda *_: None)
         self.at_once = 1 if dry_run else _AT_ONCE
         """Chunks in hand. What a dry run stores for one chunk must be gone before the next."""
         self.done = _Done()
@@ -263,23 +278,20 @@ class _Progress:
     def alone(self) -> Iterator[None]:
         """One import at a time, from where the last one of this file stopped. Raises :class:`ImportRefused`.
 
-        Two imports of lists that overlap could wait for each other without PostgreSQL seeing it.
+        Two imports of lists that overlap could wait for each other without PostgreSQL seeing it. The lock is that of a
+        transaction, which stands open and does nothing meanwhile, so that it holds behind a pooler too.
         """
-        with self._database.engine.connect() as connection:
-            if not connection.scalar(select(func.pg_try_advisory_lock(_TURN))):
+        with self._database.connection() as connection:
+            if not connection.scalar(select(func.pg_try_advisory_xact_lock(_TURN))):
                 raise ImportRefused("a list is being imported at this moment: let that import end, or stop it")
-            connection.commit()  # the lock is the session's and outlives the transaction
-            try:
-                self._take_up()
-                yield
-            finally:
-                connection.execute(select(func.pg_advisory_unlock(_TURN)))
-                connection.commit()
+            self._take_up()
+            yield
 
     def _take_up(self) -> None:
         if self._dry_run:
             return
         with self._database.transaction() as session:
+            self._note(session, None)
             kept = session.get(ReaderImport, self._fingerprint)
             if kept is not None and kept.finished_at is None:
                 self.done = _Done(kept.rows, kept.entered, kept.known, kept.suppressed, kept.bad, kept.bad_bytes)
@@ -331,12 +343,14 @@ class _Progress:
         return done.rows
 
     def finished(self) -> ImportReport:
+        done = self.done
+        report = ImportReport(done.rows, done.entered, done.known, done.suppressed, done.bad, self._resumed_at)
         if not self._dry_run:
             with self._database.transaction() as session:
                 row = update(ReaderImport).where(ReaderImport.fingerprint == self._fingerprint)
                 session.execute(row.values(finished_at=func.now()))
-        done = self.done
-        return ImportReport(done.rows, done.entered, done.known, done.suppressed, done.bad, self._resumed_at)
+                self._note(session, report)
+        return report
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ def routes(desk: Desk) -> APIRouter:
                 found = audit.page(
                     session, act=chosen, operator_id=_number(operator), before=_number(before), limit=_PAGE
                 )
-                operators = accounts.listing(session)
+                operators = accounts.listing(session, desk.site.settings)
             values = {"page": found, "acts": sorted(Act), "act": act, "operator": operator, "operators": operators}
             return desk.page(request, seat, "log.html", values)
 

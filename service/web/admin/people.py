@@ -51,7 +51,7 @@ def routes(desk: Desk) -> APIRouter:
     def everybody(request: Request) -> Response:
         def page(seat: Seat) -> Response:
             with site.database.transaction() as session:
-                found = accounts.listing(session)
+                found = accounts.listing(session, site.settings)
             return desk.page(request, seat, "operators.html", {"operators": found, "roles": list(OperatorRole)})
 
         return desk.see(request, page, OperatorRole.OWNER)
