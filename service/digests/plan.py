@@ -40,11 +40,11 @@ from service.matching.likeness import Liking
 from service.outbox import rows
 from service.settings import Settings
 
-_DIGESTS: Final = """
+DIGESTS: Final = """
     COPY digest (id, reader_id, slot, first_edition_id, last_edition_id, matched, paper_ids, reason_papers,
         reason_queries, trending_ids, note_id) FROM STDIN (FORMAT binary)
 """
-_DELIVERIES: Final = """
+DELIVERIES: Final = """
     COPY delivery (id, reader_id, digest_id, due_at, deadline, priority, kind, message_id) FROM STDIN (FORMAT binary)
 """
 
@@ -398,8 +398,8 @@ def _write(session: Session, settings: Settings, locked: Due, chosen: _Chosen, p
             rows.message_ids(settings.mail_domain, len(planned)),
         ]
     )
-    bulk.copy(raw(session), _DIGESTS, digests)
-    bulk.copy(raw(session), _DELIVERIES, deliveries)
+    bulk.copy(raw(session), DIGESTS, digests)
+    bulk.copy(raw(session), DELIVERIES, deliveries)
 
 
 def _advance(session: Session, locked: Due, considered: Ints) -> None:

@@ -219,8 +219,8 @@ def enqueue(
         due_at=due_at or datetime.now(UTC),
         deadline=deadline,
     )
-    if kind is DeliveryKind.DIGEST:
-        delivery.id = digest_id or 0
+    if kind is DeliveryKind.DIGEST and digest_id is not None:
+        delivery.id = digest_id
     session.add(delivery)
     session.flush()
     return delivery.id

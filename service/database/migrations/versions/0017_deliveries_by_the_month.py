@@ -67,7 +67,7 @@ BEGIN
         name, name);
     EXECUTE format('CREATE TABLE public.delivery_%s (LIKE public.delivery INCLUDING ALL)', name);
     EXECUTE format('ALTER TABLE public.delivery_%s ADD CONSTRAINT ck_delivery_%s_digest_id'
-        ' CHECK (kind <> ''digest'' OR coalesce(digest_id, 0) = id)', name, name);
+        ' CHECK (kind <> ''digest'' OR digest_id = id)', name, name);
     FOREACH parent IN ARRAY ARRAY['digest', 'delivery'] LOOP
         EXECUTE format('ALTER TABLE public.%s ATTACH PARTITION public.%s_%s FOR VALUES FROM (%s) TO (%s)',
             parent, parent, name, month::bigint << 38, (month + 1)::bigint << 38);
