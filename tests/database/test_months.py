@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from sqlalchemy import inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 
+from service import doctor
 from service.database import Database, months
 from service.database.tables import Delivery, DeliveryKind, DeliveryState, Digest, Reader
 from service.digests import plan
+from service.doctor import Verdict
 from service.outbox import rows
 from service.settings import Settings
 from tests import factories
@@ -237,3 +239,17 @@ def test_a_claim_looks_up_what_it_found_in_its_months_alone(database: Database) 
     with database.transaction() as session:
         states = list(session.scalars(select(Delivery.state)))
     assert states.count(DeliveryState.SENDING) == 10
+
+
+def test_the_doctor_tells_that_the_next_month_is_missing(database: Database, settings: Settings) -> None:
+    next_month = months.beginning(months.month_of(datetime.now(UTC)) + 1)
+
+    def told() -> tuple[Verdict, str]:
+        return next((each.verdict, each.detail) for each in doctor.examine(settings) if each.check == "months")
+
+    assert told() == (Verdict.OK, f"{next_month:%B %Y} can come")
+    with database.connection() as connection:
+        connection.execute(text(f"DROP TABLE delivery_{next_month:%Y_%m}, digest_{next_month:%Y_%m}"))
+    assert told()[0] is Verdict.FAILURE
+    months.make_ahead(database)
+    assert told()[0] is Verdict.OK
