@@ -74,7 +74,7 @@ SETTLE = text("""
         outcome.carried AND delivery.unanswered = 0 AND delivery.kind = 'digest' AS carried
     ), carried AS (
         INSERT INTO carried_over (digest_id, reader_id)
-        SELECT digest_id, reader_id FROM settled WHERE carried
+        SELECT digest_id, reader_id FROM settled WHERE carried AND digest_id IS NOT NULL
         ON CONFLICT DO NOTHING
     )
     SELECT count(*) FROM settled
@@ -119,7 +119,8 @@ END_LATE = text("""
         RETURNING digest_id, reader_id, unanswered, kind
     ), carried AS (
         INSERT INTO carried_over (digest_id, reader_id)
-        SELECT digest_id, reader_id FROM late WHERE unanswered = 0 AND kind = 'digest'
+        SELECT digest_id, reader_id FROM late
+        WHERE unanswered = 0 AND kind = 'digest' AND digest_id IS NOT NULL
         ON CONFLICT DO NOTHING
     )
     SELECT count(*) FROM late
