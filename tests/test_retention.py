@@ -34,6 +34,22 @@ def _count(database: Database, table: type[Base]) -> int:
         return session.scalar(select(func.count()).select_from(table)) or 0
 
 
+def _stands(database: Database) -> bool:
+    """Whether this month is there; other tests leave other months."""
+    with database.connection() as connection:
+        return connection.scalar(text(f"SELECT to_regclass('delivery_{datetime.now(UTC):%Y_%m}')")) is not None
+
+
+def _goes(database: Database, settings: Settings) -> bool:
+    """Whether this month goes, in one of a few hours: PostgreSQL itself may be at work on it."""
+    for _ in range(20):
+        retention.apply(database, settings, now=LATER)
+        if not _stands(database):
+            return True
+        time.sleep(0.2)
+    return False
+
+
 def _planned(database: Database, settings: Settings, title: str) -> int:
     factories.edition(database, factories.record(title))
     return plan.plan_due(database, settings, everyone=True).digests
@@ -47,23 +63,27 @@ def test_a_month_goes_whole_when_all_of_it_is_settled_and_old(database: Database
         used = settings.model_copy(update={"smtp_url": f"smtp://127.0.0.1:{server.port}"})
         assert sender.send_due(database, used).sent == 5
         assert _planned(database, settings, "Talking Robots") == 5
-        assert retention.apply(database, settings, now=LATER).months == 0, "some of it is not settled"
+        retention.apply(database, settings, now=LATER)
+        assert _stands(database), "some of it is not settled"
         assert sender.send_due(database, used).sent == 5
     with database.transaction() as session:
         digest = session.scalars(select(Digest).limit(1)).one()
         session.add(CarriedOver(digest_id=digest.id, reader_id=digest.reader_id))
 
-    assert retention.apply(database, settings).months == 0, "it is not old yet"
+    retention.apply(database, settings)
+    assert _stands(database), "it is not old yet"
     for_ever = settings.model_copy(update={"keep_deliveries_days": 0})
-    assert retention.apply(database, for_ever, now=LATER).months == 0
+    retention.apply(database, for_ever, now=LATER)
+    assert _stands(database)
     with database.connection() as connection:
         connection.execute(update(Delivery).values(settled_at=LATER - timedelta(days=400)))
-    assert retention.apply(database, settings, now=LATER).months == 0, "settled late, and its bounce may come"
+    retention.apply(database, settings, now=LATER)
+    assert _stands(database), "settled late, and its bounce may come"
     with database.connection() as connection:
         connection.execute(update(Delivery).values(settled_at=datetime.now(UTC)))
     assert _count(database, Delivery) == _count(database, Digest) == 10
 
-    assert retention.apply(database, settings, now=LATER).months >= 1
+    assert _goes(database, settings)
 
     assert _count(database, Delivery) == _count(database, Digest) == _count(database, CarriedOver) == 0
     assert plan.plan_due(database, settings, everyone=True).digests == 0, "nobody is mailed anew what they had"
@@ -79,9 +99,10 @@ def test_who_reads_a_month_for_long_is_not_disturbed_and_keeps_nobody_waiting(
         started = time.monotonic()
         while not dropping.done():
             rows.claim(database, owner="me", limit=1, lease=timedelta(minutes=1))
-        assert dropping.result().months == 0
+        dropping.result()
+        assert _stands(database)
         assert time.monotonic() - started < 10
-    assert retention.apply(database, settings, now=LATER).months >= 1
+    assert _goes(database, settings)
 
 
 @pytest.mark.parametrize(

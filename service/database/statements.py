@@ -15,7 +15,8 @@ from service import tracing
 _LONGEST: Final = 2_000
 """Characters of a statement that are told: one with a placeholder for each of a thousand rows says no more."""
 _TABLE: Final = re.compile(r'\b(?:FROM|INTO|UPDATE|COPY|JOIN)\s+(?!ONLY\b|STDIN\b)"?([a-z_][a-z0-9_.]*)', re.IGNORECASE)
-_WRITES: Final = re.compile(r"\b(INSERT|UPDATE|DELETE)\s", re.IGNORECASE)
+# A lock is not a change: FOR UPDATE, FOR NO KEY UPDATE.
+_WRITES: Final = re.compile(r"(?<!FOR )(?<!KEY )\b(INSERT|UPDATE|DELETE)\s", re.IGNORECASE)
 _SPACE: Final = re.compile(r"\s+")
 _BEGAN: Final = "paperround.began"
 

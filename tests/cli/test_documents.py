@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from service.database import Database
 from service.database.tables import Delivery
@@ -82,8 +82,9 @@ def test_the_lines_for_a_lost_machine_bring_it_back_and_nobody_is_mailed_twice(
     with sink() as server:
         typed_on(settings.model_copy(update={"smtp_url": f"smtp://127.0.0.1:{server.port}"}), monkeypatch)
         with database.transaction() as session:
-            waiting = session.get(Delivery, 1)
+            waiting = session.scalars(select(Delivery).order_by(Delivery.id)).first()
             assert waiting is not None
+            first = waiting.id
             waiting.due_at = datetime.now(UTC) + timedelta(hours=1)
         say("round")
         assert sorted(server.recipients) == readers[1:], "one waits"
@@ -98,7 +99,7 @@ def test_the_lines_for_a_lost_machine_bring_it_back_and_nobody_is_mailed_twice(
                 steps.append(words[0])
                 if words[0] == "restore":
                     with database.connection() as connection:
-                        connection.execute(text("UPDATE delivery SET due_at = now() WHERE id = 1"))
+                        connection.execute(text("UPDATE delivery SET due_at = now() WHERE id = :id"), {"id": first})
         assert steps == ["backup", "migrate", "restore", "round"]
         assert sorted(server.recipients) == readers, "what waited went out, what was sent did not"
         factories.edition(database, factories.record("Talking Robots"))
