@@ -22,7 +22,8 @@ from service.operators.audit import Act
 from service.readiness import open_ready, prepare
 from service.returns import imap
 from service.returns import inbound as listener
-from service.settings import SettingsError, load
+from service.settings import Settings, SettingsError, load
+from service.subscribers import hash_key
 from service.up import house
 
 
@@ -117,7 +118,7 @@ def migrate(grant: Grant = False) -> None:
     """Bring the database to this version's schema and topics."""
     settings = load()
     with Database.open(settings) as database:
-        _bring_up_to_date(database, migrations.pending(database), grant=grant)
+        _bring_up_to_date(database, settings, migrations.pending(database), grant=grant)
     console.print("The database is up to date.")
 
 
@@ -147,14 +148,16 @@ def upgrade(
         if backup_to is not None and at:  # a database without our schema holds nothing of ours
             backups.backup(database, settings, backup_to)
             console.print(f"Backup written to {backup_to}.", highlight=False)
-        _bring_up_to_date(database, waiting, grant=grant)
+        _bring_up_to_date(database, settings, waiting, grant=grant)
     console.print(
         f"The database is at Paperround {__version__}. Now restart web, worker, beat and inbound, one by one."
     )
 
 
-def _bring_up_to_date(database: Database, waiting: list[str], *, grant: bool) -> None:
+def _bring_up_to_date(database: Database, settings: Settings, waiting: list[str], *, grant: bool) -> None:
     prepare(database)
+    if settings.embedded or settings.secret is not None:  # else the first process that has it makes the key
+        hash_key.bind(database, settings)
     if grant:
         roles.grant(database)
     with database.transaction() as session:

@@ -73,6 +73,8 @@ class Act(StrEnum):
     RESTORED = "restored"
     MIGRATED = "database migrated"
     RIGHTS_GRANTED = "rights granted"
+    RESEALED = "sealed under the new secret"
+    HASH_KEY_GIVEN_UP = "key of hashes given up"
     LOG_EXPORTED = "log exported"
     LOG_SHORTENED = "log shortened"
     """Written by the database (shorten_audit_log)."""
