@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -51,7 +52,12 @@ def worker(
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 2,
 ) -> None:
     """Run a Celery worker."""
-    load().check_production()
+    settings = load()
+    settings.check_production()
+    # Its tasks open the database each by themselves; a secret that is not the database's is told at once. Where it does
+    # not answer yet, they wait for it.
+    with suppress(DatabaseError):
+        open_ready(settings, own=False).close()
     names = ",".join(queue.value for queue in queues or list(Queue))
     _celery("worker", "--queues", names, "--concurrency", str(concurrency), "--without-gossip", "--without-mingle")
 

@@ -91,16 +91,11 @@ def give_up(session: Session, settings: Settings) -> tuple[int, int]:
     session.execute(delete(HashKey))
     _make(session, settings, addresses.derived_hash_key(settings.signing_key))
     key = addresses.derived_hash_key(settings.signing_key)
-    newest = (
-        select(ConsentEvent.reader_id, ConsentEvent.address_hash)
-        .distinct(ConsentEvent.reader_id)
-        .order_by(ConsentEvent.reader_id, ConsentEvent.id.desc())
-        .subquery()
-    )
+    newest = select(func.max(ConsentEvent.id)).where(ConsentEvent.reader_id == Reader.id).scalar_subquery()
     known = (
         select(Reader.address_key, Suppression.reason, Suppression.detail)
-        .join(newest, newest.c.reader_id == Reader.id)
-        .join(Suppression, Suppression.address_hash == newest.c.address_hash)
+        .join(ConsentEvent, ConsentEvent.id == newest)
+        .join(Suppression, Suppression.address_hash == ConsentEvent.address_hash)
     )
     before = session.scalar(select(func.count()).select_from(Suppression)) or 0
     found = session.execute(known).all()
