@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from service.cli.app import app
 from service.database import Database
-from service.database.tables import AuditEvent
+from service.database.tables import AuditEvent, Passkey
 from service.operators import audit
 from service.operators.audit import Act
 from service.settings import Settings
@@ -24,7 +24,7 @@ from tests.cli.conftest import Say
 PROCESSES = {"up", "web", "worker", "beat", "inbound", "mailbox"}
 LOOKS = {
     "coverage", "doctor", "preview", "readers list", "readers show", "suppressions list", "topics", "note list",
-    "operators list",
+    "operators list", "operators passkeys",
 }  # fmt: skip
 WITHOUT_A_DATABASE = {"dkim"}
 ACTS = {
@@ -46,6 +46,7 @@ ACTS = {
     "operators role": [Act.ROLE_CHANGED],
     "operators remove": [Act.OPERATOR_REMOVED],
     "operators reset-totp": [Act.SECOND_FACTOR_RESET],
+    "operators remove-passkey": [Act.PASSKEY_REMOVED],
     "operators sign-out": [Act.SIGNED_OUT],
     "operators link": [Act.LINK_PRINTED],
     "audit": [Act.LOG_EXPORTED],
@@ -103,6 +104,7 @@ def test_whatever_acts_is_recorded(typed: Say, database: Database, tmp_path: Pat
         ("operators role", olga, "--role", "editor"),
         ("operators link", olga),
         ("operators reset-totp", olga),
+        ("operators remove-passkey", olga, "1"),
         ("operators sign-out", olga),
         ("operators remove", olga),
         ("audit", tmp_path / "log.csv", "--format", "csv"),
@@ -116,6 +118,11 @@ def test_whatever_acts_is_recorded(typed: Say, database: Database, tmp_path: Pat
     lines: list[AuditEvent] = []
     for name, *more in steps:
         before = lines
+        if name == "operators remove-passkey":
+            known = {"public_key": b"key", "sign_count": 0, "user_verified": True, "transports": []}
+            with database.transaction() as session:
+                now = datetime.now(UTC)
+                session.add(Passkey(operator_id=1, credential_id=b"a", name="a", created_at=now, **known))
         database.engine.dispose()  # a restore wants to be alone
         said = typed(*name.split(), *map(str, more))
         assert not said.startswith("paperround:"), (name, said)

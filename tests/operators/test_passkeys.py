@@ -132,7 +132,7 @@ def test_a_passkey_in_place_of_an_app_then_after_the_link_then_alone(
 
 
 def test_codes_and_passkeys_serve_side_by_side(
-    seated: Callable[[OperatorRole], TestClient], database: Database
+    seated: Callable[[OperatorRole], TestClient], database: Database, settings: Settings
 ) -> None:
     browser = seated(OperatorRole.VIEWER)
     form = {"csrf": csrf(browser.get("/admin/sessions").text)}

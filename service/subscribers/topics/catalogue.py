@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import delete, exists, select, text, update
+from sqlalchemy import delete, exists, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
@@ -198,14 +198,21 @@ def follow(session: Session) -> None:
 
 
 def _move_followers(session: Session) -> None:
+    # Looked for on their own: together with what follows, PostgreSQL may read the table once for each of its rows where
+    # it does not know yet how large it has become, as after an import.
     behind = (Interest.topic_slug == Topic.slug) & (Interest.query_id != Topic.query_id)
+    movers = session.scalars(select(Interest.id).join(Topic, behind)).all()
+    if not movers:
+        return
+    theirs = Interest.id == func.any(list(movers))
     other = aliased(Interest)
     follows_already = exists().where(other.reader_id == Interest.reader_id, other.query_id == Topic.query_id)
-    doubled = select(Interest.id).join(Topic, behind).where(follows_already)
-    session.execute(delete(Interest).where(Interest.id.in_(doubled)).execution_options(synchronize_session=False))
+    session.execute(
+        delete(Interest).where(theirs, behind, follows_already).execution_options(synchronize_session=False)
+    )
     session.execute(
         update(Interest)
-        .where(behind)
+        .where(theirs, behind)
         .values(query_id=Topic.query_id, label=Topic.name)
         .execution_options(synchronize_session=False)
     )
