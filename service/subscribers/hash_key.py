@@ -91,11 +91,12 @@ def give_up(session: Session, settings: Settings) -> tuple[int, int]:
     session.execute(delete(HashKey))
     _make(session, settings, addresses.derived_hash_key(settings.signing_key))
     key = addresses.derived_hash_key(settings.signing_key)
-    newest = select(func.max(ConsentEvent.id)).where(ConsentEvent.reader_id == Reader.id).scalar_subquery()
+    newest = select(func.max(ConsentEvent.id)).group_by(ConsentEvent.reader_id)
     known = (
         select(Reader.address_key, Suppression.reason, Suppression.detail)
-        .join(ConsentEvent, ConsentEvent.id == newest)
+        .join(ConsentEvent, ConsentEvent.reader_id == Reader.id)
         .join(Suppression, Suppression.address_hash == ConsentEvent.address_hash)
+        .where(ConsentEvent.id.in_(newest))
     )
     before = session.scalar(select(func.count()).select_from(Suppression)) or 0
     found = session.execute(known).all()

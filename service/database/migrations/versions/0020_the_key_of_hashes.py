@@ -13,7 +13,7 @@ def upgrade() -> None:
     # The row is made by the first process that has the secret: a migration has none.
     op.create_table(
         "hash_key",
-        sa.Column("id", sa.SmallInteger(), nullable=False),
+        sa.Column("id", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.Column("sealed_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("id = 1", name=op.f("ck_hash_key_only_one")),
