@@ -37,7 +37,9 @@ def rotate(
     if not settings.secret_is_a_file:
         console.print(_BY_HAND, highlight=False, markup=False, soft_wrap=True)
         return
-    secret_files.rotate(settings.home)
+    with opened() as (_, database), database.transaction() as session:
+        audit.record(session, None, Act.ROTATED)
+        secret_files.rotate(settings.home)
     console.print(
         "A new secret signs, the old ones verify. Restart every process, then run `paperround secret reseal`.",
         soft_wrap=True,
@@ -76,8 +78,10 @@ def forget() -> None:
         found = rotation.state(session, settings)
         if found.hash_key or any(age and number for age, number in found.apps.items()):
             raise SettingsError("something is sealed under an old secret: run `paperround secret reseal` first")
+        if settings.secret_is_a_file:
+            audit.record(session, None, Act.OLD_SECRETS_DROPPED)
+            secret_files.forget(settings.home)
     if settings.secret_is_a_file:
-        secret_files.forget(settings.home)
         console.print("The data folder keeps no old secret any more. Restart every process.")
     if settings.old_secrets is not None:
         console.print("Nothing is sealed under an old secret: PAPERROUND_OLD_SECRETS can be taken away.")
