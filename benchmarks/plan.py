@@ -160,7 +160,7 @@ PEER = f"""
     ANALYZE hit;
     CREATE TEMPORARY TABLE due ON COMMIT DROP AS
         SELECT id AS reader_id, next_digest_at AS slot, paper_limit, last_edition_id,
-            nextval(pg_get_serial_sequence('digest', 'id')) AS digest_id
+            month_id(next_digest_at, nextval('mail_number')) AS digest_id
         FROM reader WHERE state = 'active' AND next_digest_at <= now() FOR UPDATE SKIP LOCKED;
     ANALYZE due;
     CREATE TEMPORARY TABLE entry ON COMMIT DROP AS
@@ -209,8 +209,8 @@ PEER = f"""
             reason_queries)
         SELECT digest_id, reader_id, slot, last_edition_id + 1, 1, matched, paper_ids, reason_papers, reason_queries
         FROM planned;
-    INSERT INTO delivery (reader_id, digest_id, due_at, deadline, priority, kind, message_id)
-        SELECT reader_id, digest_id, slot, slot + interval '24 hours', 5, 'digest',
+    INSERT INTO delivery (id, reader_id, digest_id, due_at, deadline, priority, kind, message_id)
+        SELECT digest_id, reader_id, digest_id, slot, slot + interval '24 hours', 5, 'digest',
             replace(gen_random_uuid()::text, '-', '') || '@localhost'
         FROM planned;
     UPDATE reader SET next_digest_at = slot + interval '1 day', last_edition_id = 1 FROM due

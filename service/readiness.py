@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.database import Database, DatabaseError, migrations
+from service.database import Database, DatabaseError, migrations, months
 from service.settings import Settings
 from service.subscribers import hash_key
 from service.subscribers.topics import catalogue
@@ -34,6 +34,8 @@ def open_ready(settings: Settings, *, own: bool = True) -> Database:
 
 
 def prepare(database: Database) -> None:
-    """Bring schema and topics to this version's; safe when several processes do it at once."""
+    """Bring schema and topics to this version's, and make the months at hand; safe when several processes do it at
+    once."""
     migrations.upgrade(database)
+    months.make_ahead(database)
     catalogue.sync(database)

@@ -1,7 +1,10 @@
-"""What has served its time goes, by settings, a batch at a time.
+"""What has served its time goes, by settings.
 
-Each batch is a transaction of its own, and each finds its rows by an index, so that a table of a hundred million rows
-is never locked or read whole. A crash between two batches: the next run goes on. Any number may run at once.
+Settled deliveries and their digests go with their month, which is dropped whole when its last day is so long past: they
+are kept for at least so many days, and a month more at most. What came before the months, and all else, goes a batch
+at a time: each batch is a transaction of its own, and each finds its rows by an index, so that a table of a hundred
+million rows is never locked or read whole. A crash between two batches: the next run goes on. Any number may run at
+once.
 
 What readers' consent rests on is kept for ever; only from where it came is made coarse: the last byte of an IPv4
 address and the last ten of an IPv6 one, and the browser. What operators did goes by whole days, by a function of the
@@ -16,25 +19,28 @@ from typing import Final
 
 from sqlalchemy import TextClause, text
 
-from service.database import Database
+from service.database import Database, months
 from service.settings import Settings
 
 BATCH: Final = 5_000
 MOST_BATCHES: Final = 200
 """In one run, of each kind: the rest waits for the next hour, so that other housekeeping is not kept waiting."""
 
-# Reads ix_delivery_settled from its beginning. A digest goes with its delivery: slots so long past do not come again.
+# Of what was there before the months: the oldest of it need not wait for the newest. Reads ix_delivery_settled from its
+# beginning. A digest goes with its delivery: slots so long past do not come again.
 _DELIVERIES: Final = text("""
     WITH old AS MATERIALIZED (
         SELECT id FROM delivery
-        WHERE settled_at < :before AND state IN ('sent', 'failed', 'cancelled')
+        WHERE settled_at < :before AND state IN ('sent', 'failed', 'cancelled') AND id < :end
         ORDER BY settled_at LIMIT :batch FOR UPDATE SKIP LOCKED
     ), letters AS (
         DELETE FROM letter USING old WHERE letter.delivery_id = old.id
     ), gone AS (
-        DELETE FROM delivery USING old WHERE delivery.id = old.id RETURNING delivery.digest_id
+        DELETE FROM delivery USING old WHERE delivery.id = old.id AND delivery.id < :end RETURNING delivery.digest_id
+    ), carried AS (
+        DELETE FROM carried_over USING gone WHERE carried_over.digest_id = gone.digest_id
     ), digests AS (
-        DELETE FROM digest USING gone WHERE digest.id = gone.digest_id
+        DELETE FROM digest USING gone WHERE digest.id = gone.digest_id AND digest.id < :end
     )
     SELECT count(*) FROM gone
 """)
@@ -75,8 +81,10 @@ _ENDED_KEPT: Final = timedelta(days=30)
 class RetentionReport:
     """How many rows were touched."""
 
+    months: int
+    """Of deliveries and digests, dropped whole."""
     deliveries: int
-    """Dropped, their digests with them."""
+    """Of before the months: dropped, their digests with them."""
     visits: int
     """Consent events made coarse."""
     tokens: int
@@ -90,8 +98,10 @@ class RetentionReport:
 def apply(database: Database, settings: Settings, *, now: datetime | None = None) -> RetentionReport:
     """Drop and coarsen what is older than the settings allow; nought days keeps a kind for ever."""
     moment = now or datetime.now(UTC)
+    dropped, deliveries = _deliveries(database, moment, settings.keep_deliveries_days)
     return RetentionReport(
-        deliveries=_in_batches(database, _DELIVERIES, moment, settings.keep_deliveries_days),
+        months=dropped,
+        deliveries=deliveries,
         visits=_in_batches(database, _VISITS, moment, settings.keep_visits_days),
         tokens=_once(database, _TOKENS, {"before": moment - _ENDED_KEPT}),
         sessions=_once(
@@ -111,12 +121,28 @@ def _shorten_log(database: Database, now: datetime, days: int) -> int:
     return _once(database, _AUDIT, {"before": before})
 
 
-def _in_batches(database: Database, statement: TextClause, now: datetime, days: int) -> int:
+def _deliveries(database: Database, now: datetime, days: int) -> tuple[int, int]:
+    """How many months, and how many deliveries of before them."""
+    if not days:
+        return 0, 0
+    before = now - timedelta(days=days)
+    with database.connection() as connection:
+        partitions = months.held(connection)
+    dropped = deliveries = 0
+    for each in partitions:
+        if months.beginning(each.end) <= before and months.drop(database, each, before):
+            dropped += 1
+        elif each.before:
+            deliveries += _in_batches(database, _DELIVERIES, now, days, end=months.first_id(each.end))
+    return dropped, deliveries
+
+
+def _in_batches(database: Database, statement: TextClause, now: datetime, days: int, **values: object) -> int:
     if not days:
         return 0
     touched = 0
     for _ in range(MOST_BATCHES):
-        count = _once(database, statement, {"before": now - timedelta(days=days), "batch": BATCH})
+        count = _once(database, statement, {"before": now - timedelta(days=days), "batch": BATCH, **values})
         touched += count
         if count < BATCH:
             break

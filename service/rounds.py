@@ -16,7 +16,7 @@ from functools import partial
 from sqlalchemy import func, select
 
 from service import tracing
-from service.database import Database
+from service.database import Database, months
 from service.database.tables import Delivery, DeliveryKind, DeliveryState, Digest
 from service.delivery import crew, recovery
 from service.digests import plan
@@ -114,10 +114,13 @@ def _settled_states(database: Database, slot: datetime | None) -> dict[str, int]
     """Deliveries of a slot by state, once no other sender (a worker beside us) still holds one of them."""
     if slot is None:
         return {}
+    month = months.month_of(slot)
+    # A digest and its delivery have one id, of the slot's month.
     statement = (
         select(Delivery.state, func.count())
-        .join(Digest, Digest.id == Delivery.digest_id)
+        .join(Digest, Digest.id == Delivery.id)
         .where(Digest.slot == slot, Delivery.kind == DeliveryKind.DIGEST)
+        .where(Delivery.id.between(months.first_id(month), months.first_id(month + 1) - 1))
         .group_by(Delivery.state)
     )
     give_up = time.monotonic() + _PATIENCE_SECONDS

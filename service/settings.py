@@ -206,7 +206,8 @@ class Settings(BaseSettings):
 
     # How long things are kept (service/retention.py)
     keep_deliveries_days: int = Field(default=400, ge=0)
-    """Settled deliveries, what the relay answered, and their digests. 0 in this and the next: for ever; else 30 or more
+    """Settled deliveries, what the relay answered, and their digests: at least so many days, and a month more at most,
+    since they are dropped with their month. 0 in this and the next: for ever; else 30 or more
     here, since bounces come late."""
     keep_visits_days: int = Field(default=90, ge=0)
     """From where exactly a reader agreed: address and browser. Later only the network, /24 or /48, is known."""

@@ -6,6 +6,7 @@ import gzip
 import io
 import tarfile
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from sqlalchemy import func, select, text
 
 from service import backup, rounds, secret_files
 from service.backup import BackupError
-from service.database import Database
+from service.database import Database, months
 from service.database.embedded import EmbeddedPostgres
 from service.database.tables import Delivery, Digest, Reader
 from service.delivery import sender
@@ -92,6 +93,24 @@ def test_a_round_goes_on_after_backup_wipe_and_restore_and_nobody_is_mailed_twic
         assert sorted(server.recipients) == sorted(readers * 2)
         subjects = Counter((to, content.count(b"Walking Robots") > 0) for to, content in server.accepted)
     assert set(subjects.values()) == {1}, "each reader has each paper in one mail"
+
+
+def test_a_backup_of_long_ago_is_given_the_months_of_today(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    made = months.month_of(datetime(2026, 1, 1, tzinfo=UTC))
+    months.make(database, [made])
+    with database.connection() as connection:
+        for each in months.held(connection):
+            if each.end != made + 1:
+                connection.execute(text(f"DROP TABLE delivery_{each.name}, digest_{each.name}"))
+    backup.backup(database, settings, tmp_path / "old.backup")
+
+    backup.restore(database, settings, tmp_path / "old.backup", replace=True)
+
+    with database.connection() as connection:
+        this = months.month_of(datetime.now(UTC))
+        assert {each.end - 1 for each in months.held(connection)} == {made, this, this + 1, this + 2}
 
 
 def test_what_was_sent_after_the_backup_can_be_taken_for_delivered(

@@ -131,9 +131,10 @@ def test_readings_are_kept_for_some_seconds(database: Database, settings: Settin
 @pytest.mark.parametrize(
     ("statement", "index"),
     [
-        (measures.WAITING, "ix_delivery_due"),
-        (measures.LEASED, "ix_delivery_leased"),
-        (measures.SETTLED, "Index Only Scan using ix_delivery_settled"),
+        # Of a month: parts of ix_delivery_due, ix_delivery_leased, ix_delivery_settled.
+        (measures.WAITING, "_priority_due_at_id_idx"),
+        (measures.LEASED, "_lease_until_idx"),
+        (measures.SETTLED, "_settled_at_state_kind_idx"),
         (measures.ACTIVE, "ix_reader_due"),
         (measures.NOT_ACTIVE, "ix_reader_waiting"),
         (measures.EDITION, "pk_edition"),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from service import retention
 from service.database import Database
-from service.database.tables import AuditEvent, ConsentEvent, Delivery, DeliveryState, Digest
+from service.database.tables import AuditEvent, Base, CarriedOver, ConsentEvent, Delivery, Digest
 from service.delivery import sender
 from service.digests import plan
+from service.outbox import rows
 from service.settings import Settings
 from service.subscribers import access, accounts, interests
 from service.subscribers.accounts import Signup
@@ -22,32 +25,63 @@ from tests import factories
 from tests.delivery.servers import sink
 from tests.operators.conftest import enrolled, operator
 
-LATER = datetime.now(UTC) + timedelta(days=401)
+LATER = datetime.now(UTC) + timedelta(days=400 + 32)
+"""This month's last day is older then than settled deliveries may be."""
 
 
-def test_settled_deliveries_go_with_their_digests_and_what_waits_stays(
-    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(retention, "BATCH", 2)
+def _count(database: Database, table: type[Base]) -> int:
+    with database.transaction() as session:
+        return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def _planned(database: Database, settings: Settings, title: str) -> int:
+    factories.edition(database, factories.record(title))
+    return plan.plan_due(database, settings, everyone=True).digests
+
+
+def test_a_month_goes_whole_when_all_of_it_is_settled_and_old(database: Database, settings: Settings) -> None:
     for number in range(5):
         factories.reader(database, settings, f"r{number}@example.org", queries=["robots"])
-    factories.edition(database, factories.record("Walking Robots"))
-    plan.plan_due(database, settings, everyone=True)
+    assert _planned(database, settings, "Walking Robots") == 5
     with sink() as server:
         used = settings.model_copy(update={"smtp_url": f"smtp://127.0.0.1:{server.port}"})
         assert sender.send_due(database, used).sent == 5
-    factories.edition(database, factories.record("Talking Robots"))
-    plan.plan_due(database, settings, everyone=True)
-
-    assert retention.apply(database, settings).deliveries == 0, "they are not old yet"
-    for_ever = settings.model_copy(update={"keep_deliveries_days": 0})
-    assert retention.apply(database, for_ever, now=LATER).deliveries == 0
-    assert retention.apply(database, settings, now=LATER).deliveries == 5
-
+        assert _planned(database, settings, "Talking Robots") == 5
+        assert retention.apply(database, settings, now=LATER).months == 0, "some of it is not settled"
+        assert sender.send_due(database, used).sent == 5
     with database.transaction() as session:
-        assert set(session.scalars(select(Delivery.state))) == {DeliveryState.QUEUED}
-        assert set(session.scalars(select(Digest.id))) == set(session.scalars(select(Delivery.digest_id)))
+        digest = session.scalars(select(Digest).limit(1)).one()
+        session.add(CarriedOver(digest_id=digest.id, reader_id=digest.reader_id))
+
+    assert retention.apply(database, settings).months == 0, "it is not old yet"
+    for_ever = settings.model_copy(update={"keep_deliveries_days": 0})
+    assert retention.apply(database, for_ever, now=LATER).months == 0
+    with database.connection() as connection:
+        connection.execute(update(Delivery).values(settled_at=LATER - timedelta(days=400)))
+    assert retention.apply(database, settings, now=LATER).months == 0, "settled late, and its bounce may come"
+    with database.connection() as connection:
+        connection.execute(update(Delivery).values(settled_at=datetime.now(UTC)))
+    assert _count(database, Delivery) == _count(database, Digest) == 10
+
+    assert retention.apply(database, settings, now=LATER).months >= 1
+
+    assert _count(database, Delivery) == _count(database, Digest) == _count(database, CarriedOver) == 0
     assert plan.plan_due(database, settings, everyone=True).digests == 0, "nobody is mailed anew what they had"
+    assert _planned(database, settings, "Swimming Robots") == 5, "a month that is needed is made"
+
+
+def test_who_reads_a_month_for_long_is_not_disturbed_and_keeps_nobody_waiting(
+    database: Database, settings: Settings
+) -> None:
+    with ThreadPoolExecutor(1) as pool, database.connection() as report:
+        report.execute(text("SELECT count(*) FROM delivery"))
+        dropping = pool.submit(retention.apply, database, settings, now=LATER)
+        started = time.monotonic()
+        while not dropping.done():
+            rows.claim(database, owner="me", limit=1, lease=timedelta(minutes=1))
+        assert dropping.result().months == 0
+        assert time.monotonic() - started < 10
+    assert retention.apply(database, settings, now=LATER).months >= 1
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 from service import retention, rounds, task_runs
+from service.database import months
 from service.delivery import recovery, sender
 from service.doorbell import Task, doorbell
 from service.outbox import letters
@@ -63,8 +64,9 @@ def sweep_leases() -> None:
 
 @app.task(name=Task.PRUNE, base=LoggedTask)
 def prune() -> None:
-    """Drop what has served: problems of old ingests, runs, letters, links, deliveries; count yesterday; warn of days
-    that stay incomplete."""
+    """Make the months to come; drop what has served: problems of old ingests, runs, letters, links, deliveries; count
+    yesterday; warn of days that stay incomplete."""
+    months.make_ahead(database())
     ingest.prune(database())
     task_runs.prune(database(), days=settings.keep_task_runs_days)
     letters.prune(database())

@@ -23,6 +23,7 @@ END $$;
 
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM paperround_web, paperround_worker;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM paperround_web, paperround_worker;
+REVOKE ALL ON FUNCTION make_month(integer), drop_month(text, timestamptz) FROM PUBLIC, paperround_web, paperround_worker;
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO paperround_web, paperround_worker;
 
@@ -64,6 +65,8 @@ GRANT SELECT, INSERT, DELETE ON digest_pause TO paperround_web;
 GRANT SELECT, DELETE ON sending_pause TO paperround_web;
 GRANT SELECT, INSERT ON asked_again TO paperround_web;
 GRANT DELETE ON digest TO paperround_web;
+GRANT SELECT (reader_id), DELETE ON carried_over TO paperround_web;
+GRANT USAGE ON SEQUENCE mail_number TO paperround_web;
 -- Operators edit topics and write notes here; a note's words never change. Edited topics make kept pages old, which the
 -- stamp of the papers tells.
 GRANT SELECT, INSERT, UPDATE, DELETE ON topic_edit TO paperround_web;
@@ -84,3 +87,5 @@ GRANT SELECT (id, operator_id, name, user_verified, created_at, used_at), DELETE
 GRANT SELECT (expires_at, revoked_at), DELETE ON access_token TO paperround_worker;
 -- Numbers are drawn ahead where rows are copied in by the thousand.
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO paperround_worker;
+-- Both act as the owner: a month's tables are made and dropped, whatever the caller may do with them.
+GRANT EXECUTE ON FUNCTION make_month(integer), drop_month(text, timestamptz) TO paperround_worker;

@@ -15,12 +15,13 @@ from service.settings import Settings
 from service.subscribers import addresses, suppression
 
 # By the primary keys of the three tables. A letter goes to its own address, whatever its reader's is.
-_STILL_OURS = text("""
+STILL_OURS = text("""
     SELECT delivery.id, delivery.kind, reader.state, coalesce(letter.address_key, reader.address_key),
         reader.paused_until > now(), EXISTS (SELECT FROM digest_pause)
     FROM delivery LEFT JOIN reader ON reader.id = delivery.reader_id
         LEFT JOIN letter ON letter.delivery_id = delivery.id
-    WHERE delivery.id = ANY(:ids) AND delivery.state = 'sending' AND delivery.lease_owner = :owner
+    WHERE delivery.id = ANY(:ids) AND delivery.id BETWEEN :first AND :last
+        AND delivery.state = 'sending' AND delivery.lease_owner = :owner
 """)
 
 
@@ -39,7 +40,9 @@ class Recheck:
 
 def recheck(session: Session, settings: Settings, owner: str, delivery_ids: Iterable[int]) -> Recheck:
     """Look again at the readers behind ``delivery_ids``, and whether ``owner`` still holds the rows."""
-    found = session.execute(_STILL_OURS, {"ids": list(delivery_ids), "owner": owner}).all()
+    ids = sorted(delivery_ids)
+    months = {"first": min(ids, default=0), "last": max(ids, default=0)}
+    found = session.execute(STILL_OURS, {"ids": ids, "owner": owner, **months}).all()
     hashes = {key: addresses.hashed(settings, key) for _, _, _, key, *_ in found if key is not None}
     suppressed = suppression.among(session, hashes.values())
     entitled: set[int] = set()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sqlalchemy import select, tuple_, update
 from sqlalchemy.orm import Session
 
-from service.database import bulk
+from service.database import bulk, months
 from service.database.tables import DeliveryKind, Digest
 from service.digests import notes
 from service.outbox import rows
@@ -97,7 +97,7 @@ def fold(
 
 
 def _planned(session: Session, turns: Iterable[tuple[int, datetime]]) -> Sequence[Digest]:
-    """Reads uq_digest_reader_id_slot."""
+    """Reads the unique index of (reader, slot) of each month."""
     return session.scalars(select(Digest).where(tuple_(Digest.reader_id, Digest.slot).in_(list(turns)))).all()
 
 
@@ -119,6 +119,7 @@ def _columns(folded: _Folded) -> dict[str, object]:
 
 def _write(session: Session, settings: Settings, old: Sequence[Digest], slot: datetime, now: datetime) -> None:
     digest = Digest(
+        id=months.draw(session, months.month_of(slot)),
         reader_id=old[0].reader_id,
         slot=slot,
         first_edition_id=min(each.first_edition_id for each in old),

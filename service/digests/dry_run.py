@@ -82,7 +82,7 @@ class DryRun:
             reader = self._reader(session, reader_id)
             begin = schedule.beginning_of(day, reader.timezone)
             end = schedule.beginning_of(day + timedelta(days=1), reader.timezone)
-            # Reads uq_digest_reader_id_slot.
+            # Reads the unique index of (reader, slot) of each month.
             found = session.scalar(
                 select(Digest.id)
                 .where(Digest.reader_id == reader_id, Digest.slot >= begin, Digest.slot < end)

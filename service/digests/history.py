@@ -24,7 +24,7 @@ class PastDigest:
 
 
 def of(session: Session, reader_id: int, *, limit: int = MOST) -> list[PastDigest]:
-    """The newest first. Reads uq_digest_reader_id_slot."""
+    """The newest first. Reads the unique index of (reader, slot) of each month."""
     statement = (
         select(Digest.id, Digest.slot, func.cardinality(Digest.paper_ids))
         .where(Digest.reader_id == reader_id)

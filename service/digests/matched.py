@@ -30,8 +30,8 @@ class MatchedPaper:
 def lately(session: Session, reader_id: int) -> list[MatchedPaper]:
     """The newest digest first; of one, first what it brought, in its order, then the rest, the newest first.
 
-    What an interest mutes today is left out, unless it was brought. Reads uq_digest_reader_id_slot and the primary key
-    of ``match``.
+    What an interest mutes today is left out, unless it was brought. Reads the unique index of (reader, slot) of each
+    month and the primary key of ``match``.
     """
     statement = (
         select(

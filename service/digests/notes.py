@@ -37,7 +37,7 @@ _NOT_YET: Final = """
         SELECT FROM digest WHERE reader_id = due.id AND slot > %s AND note_id = %s
     )
 """
-"""Reads uq_digest_reader_id_slot."""
+"""Reads the unique index of (reader, slot) of each month."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ The steps for one chunk, all in one transaction, so that a crash at any point me
 2. Fetch their interests and the match rows of the editions that each has not considered (``candidates``).
 3. Choose (``matching.rank``): muted papers out, the best up to the reader's limit, each interest in its turn; and a few
    papers that everybody talks about (``trending``), apart.
-4. COPY the digests and their deliveries. Unique (reader, slot) is the second lock. What an earlier digest could not
+4. COPY the digests and their deliveries, which have one id: the slot's month and a number (``database.months``).
+   Unique (reader, slot) is the second lock. What an earlier digest could not
    deliver is folded in (``carried``).
 5. Advance each reader: the next slot, and the last edition considered. A reader with nothing new advances too.
 """
@@ -28,7 +29,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from service import tracing
-from service.database import Database, bulk
+from service.database import Database, bulk, months
 from service.database.bulk import Ragged
 from service.database.engine import raw
 from service.database.tables import DeliveryKind, Digest, Reader
@@ -41,12 +42,12 @@ from service.matching.likeness import Liking
 from service.outbox import rows
 from service.settings import Settings
 
-_DIGESTS: Final = """
+DIGESTS: Final = """
     COPY digest (id, reader_id, slot, first_edition_id, last_edition_id, matched, paper_ids, reason_papers,
         reason_queries, trending_ids, note_id) FROM STDIN (FORMAT binary)
 """
-_DELIVERIES: Final = """
-    COPY delivery (reader_id, digest_id, due_at, deadline, priority, kind, message_id) FROM STDIN (FORMAT binary)
+DELIVERIES: Final = """
+    COPY delivery (id, reader_id, digest_id, due_at, deadline, priority, kind, message_id) FROM STDIN (FORMAT binary)
 """
 
 
@@ -112,6 +113,7 @@ class _Run:
         self._everyone, self._on_progress = everyone, on_progress
         self._matches, self._tastes = Matches(database), Tastes()
         self._last_id = 0
+        self._months: set[int] = set()
         self._stopped = False
         self._locking, self._choosing, self._counting = Lock(), Lock(), Lock()
 
@@ -136,6 +138,7 @@ class _Run:
                 locked = self._lock(session)
             if not len(locked):
                 return False
+            self._see_to(set(months.months_of(locked.slot).tolist()))
             # What was fetched for the whole run is in there, and the processor is one.
             with self._choosing, tracing.span("choose papers"):
                 chosen = _choose(session, locked, self._matches, self._tastes, self._now)
@@ -147,6 +150,12 @@ class _Run:
             if self._on_progress is not None:
                 self._on_progress(self.readers)
         return True
+
+    def _see_to(self, slots: set[int]) -> None:
+        """That the months of slots are there: of one long past, after an outage, or where a clock is wrong."""
+        if not slots <= self._months:
+            months.make(self._database, slots - self._months)
+            self._months = self._months | slots
 
     def _lock(self, session: Session) -> Due:
         if not self._everyone:
@@ -355,20 +364,18 @@ def _served(session: Session, locked: Due) -> Ints:
 
 
 def _write(session: Session, settings: Settings, locked: Due, chosen: _Chosen, planned: Ints, now: datetime) -> None:
-    """Step 4. Ids are drawn first, so that a digest and its delivery go in by COPY without a look in between."""
+    """Step 4. Numbers are drawn first, so that a digest and its delivery go in by COPY without a look in between."""
     if not len(planned):
         return
     with bulk.cursor(session) as cursor:
-        draw = """
-            WITH named AS MATERIALIZED (SELECT pg_get_serial_sequence('digest', 'id')::regclass AS sequence)
-            SELECT array_send(array_agg(nextval(sequence))) FROM named, generate_series(1, %s)
-        """
-        digest_ids = bulk.numbers(cursor.execute(draw, (len(planned),)).fetchall()[0][0])
+        draw = "SELECT array_send(array_agg(nextval('mail_number'))) FROM generate_series(1, %s)"
+        drawn = bulk.numbers(cursor.execute(draw, (len(planned),)).fetchall()[0][0])
     new, mine = chosen.new, chosen.of(planned)
     reader_ids, slots = locked.id[planned].astype(">i8"), locked.slot[planned]
+    ids = months.ids(months.months_of(slots), drawn).astype(">i8")
     digests = bulk.ragged(
         [
-            digest_ids.astype(">i8"),
+            ids,
             reader_ids,
             bulk.timestamps(slots),
             (np.maximum(locked.last_edition_id[planned], new.before) + 1).astype(">i4"),
@@ -388,8 +395,9 @@ def _write(session: Session, settings: Settings, locked: Due, chosen: _Chosen, p
     kind = DeliveryKind.DIGEST
     deliveries = bulk.fixed(
         [
+            ids,
             reader_ids,
-            digest_ids.astype(">i8"),
+            ids,
             bulk.timestamps(slots),
             bulk.timestamps(deadlines),
             np.full(len(planned), rows.PRIORITY[kind], ">i2"),
@@ -397,8 +405,8 @@ def _write(session: Session, settings: Settings, locked: Due, chosen: _Chosen, p
             rows.message_ids(settings.mail_domain, len(planned)),
         ]
     )
-    bulk.copy(raw(session), _DIGESTS, digests)
-    bulk.copy(raw(session), _DELIVERIES, deliveries)
+    bulk.copy(raw(session), DIGESTS, digests)
+    bulk.copy(raw(session), DELIVERIES, deliveries)
 
 
 def _advance(session: Session, locked: Due, considered: Ints) -> None:

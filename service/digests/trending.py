@@ -35,7 +35,7 @@ _SENT: Final = """
     WHERE reader_id = ANY(%s::bigint[]) AND slot > %s AND (paper_ids || trending_ids) && %s::bigint[]
         AND brought.paper_id = ANY(%s::bigint[])
 """
-"""Reads uq_digest_reader_id_slot."""
+"""Reads the unique index of (reader, slot) of each month."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from sqlalchemy import Label, func, label, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from service import __version__
-from service.database import Database, DatabaseError, migrations
+from service.database import Database, DatabaseError, migrations, months
 from service.database.tables import Delivery, DeliveryState, Ingest, ReturnKind
 from service.doctor import names, outside, relays
 from service.doctor.findings import Finding, Verdict
@@ -139,6 +139,7 @@ def _database(database: Database, settings: Settings) -> Iterator[Finding]:
         yield Finding("secrets", Verdict.FAILURE, str(error))
         return
     checks: tuple[Callable[[Database, Settings], Iterator[Finding]], ...] = (
+        _months,
         _sources,
         _coverage,
         _outbox,
@@ -152,6 +153,18 @@ def _database(database: Database, settings: Settings) -> Iterator[Finding]:
             yield from check(database, settings)
         except SQLAlchemyError as error:
             yield Finding(check.__name__.strip("_"), Verdict.FAILURE, f"{type(error).__name__}: see the database's log")
+
+
+def _months(database: Database, _: Settings) -> Iterator[Finding]:
+    """Whether mail can be put in when the next month begins."""
+    wanted = months.month_of(datetime.now(UTC)) + 1
+    with database.connection() as connection:
+        held = months.held(connection)
+    if any(each.end == wanted + 1 or (each.before and each.end > wanted) for each in held):
+        yield Finding("months", Verdict.OK, f"{months.beginning(wanted):%B %Y} can come")
+    else:
+        remedy = "run `paperround migrate`, and see that a worker for housekeeping runs"
+        yield Finding("months", Verdict.FAILURE, f"{months.beginning(wanted):%B %Y} is not made for mail: {remedy}")
 
 
 def _sources(database: Database, _: Settings) -> Iterator[Finding]:

@@ -38,20 +38,22 @@ PATIENCE: Final = timedelta(days=1)
 """A letter that the relay will not take for so long is given up."""
 KEPT: Final = timedelta(days=7)
 
+# Letters are few. Each looks at its own delivery, which a subquery of one value does in its month alone; a join might
+# read the deliveries of all months.
 _PRUNE_AT_ONCE: Final = text("""
-    WITH settled AS (
-        DELETE FROM letter USING delivery
-        WHERE delivery.id = letter.delivery_id AND delivery.kind IN ('goodbye', 'test')
-            AND delivery.state IN ('sent', 'failed', 'cancelled')
-        RETURNING letter.delivery_id
+    WITH settled AS MATERIALIZED (
+        DELETE FROM letter WHERE (
+            SELECT delivery.kind IN ('goodbye', 'test') AND delivery.state IN ('sent', 'failed', 'cancelled')
+            FROM delivery WHERE delivery.id = letter.delivery_id
+        ) RETURNING letter.delivery_id
     )
-    DELETE FROM delivery USING settled WHERE delivery.id = settled.delivery_id
+    DELETE FROM delivery WHERE id = ANY(ARRAY(SELECT delivery_id FROM settled))
+        AND id >= (SELECT min(delivery_id) FROM settled) AND id <= (SELECT max(delivery_id) FROM settled)
 """)
 _PRUNE_OTHERS: Final = text("""
-    DELETE FROM letter WHERE NOT EXISTS (
-        SELECT FROM delivery WHERE delivery.id = letter.delivery_id
-            AND (delivery.settled_at IS NULL OR delivery.settled_at > :since)
-    )
+    DELETE FROM letter WHERE coalesce((
+        SELECT coalesce(delivery.settled_at <= :since, false) FROM delivery WHERE delivery.id = letter.delivery_id
+    ), true)
 """)
 
 

@@ -25,10 +25,11 @@ PRIORITY: Final = {kind: 5 if kind in DIGESTS else 0 for kind in DeliveryKind}
 _ALPHABET: Final = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz234567", np.uint8)
 _LETTERS_OF_CHANCE: Final = 32
 
-# Reads ix_delivery_due from its beginning; SKIP LOCKED passes over what another sender is claiming at this moment.
+# Reads ix_delivery_due of each month from its beginning; SKIP LOCKED passes over what another sender is claiming at
+# this moment. The
+# smallest and the largest id say in which months the rows are: the others are not looked at again (decision 036).
 CLAIM = text(f"""
-    UPDATE delivery SET state = 'sending', lease_owner = :owner, lease_until = :until, attempts = attempts + 1
-    WHERE id IN (
+    WITH due AS MATERIALIZED (
         SELECT id FROM delivery
         WHERE state IN ('queued', 'deferred') AND due_at <= :now AND (deadline IS NULL OR deadline > :now)
             AND {NOT_HELD_BACK}
@@ -36,6 +37,9 @@ CLAIM = text(f"""
         LIMIT :limit
         FOR UPDATE SKIP LOCKED
     )
+    UPDATE delivery SET state = 'sending', lease_owner = :owner, lease_until = :until, attempts = attempts + 1
+    WHERE id = ANY(ARRAY(SELECT id FROM due))
+        AND id >= (SELECT min(id) FROM due) AND id <= (SELECT max(id) FROM due)
     RETURNING id, kind, reader_id, digest_id, message_id, attempts, deadline, priority, due_at
 """)  # noqa: S608 (constants)
 
@@ -51,9 +55,9 @@ DUE = text(f"""
     ) AS found
 """)  # noqa: S608 (constants)
 
-# By primary key. A row counts only while it is ours, but what the relay accepted is sent, whoever holds the row.
-# A released row (queued) gives its attempt back. What is given up undelivered is carried over in the same statement;
-# what was only sent again is not.
+# By primary key, in the months of the ids. A row counts only while it is ours, but what the relay
+# accepted is sent, whoever holds the row. A released row (queued) gives its attempt back. What is given up undelivered
+# is carried over in the same statement; what was only sent again is not.
 SETTLE = text("""
     WITH settled AS (UPDATE delivery SET
         state = outcome.state, reply = outcome.reply, lease_owner = NULL, lease_until = NULL,
@@ -64,15 +68,14 @@ SETTLE = text("""
     FROM unnest(CAST(:ids AS bigint[]), CAST(:states AS text[]), CAST(:replies AS text[]),
                 CAST(:retries AS timestamptz[]), CAST(:carried AS boolean[]))
         AS outcome (id, state, reply, retry_at, carried)
-    WHERE delivery.id = outcome.id AND (
+    WHERE delivery.id = outcome.id AND delivery.id BETWEEN :first AND :last AND (
         (delivery.state = 'sending' AND delivery.lease_owner = :owner)
         OR (outcome.state = 'sent' AND delivery.state <> 'sent')
-    ) RETURNING delivery.digest_id,
+    ) RETURNING delivery.digest_id, delivery.reader_id,
         outcome.carried AND delivery.unanswered = 0 AND delivery.kind = 'digest' AS carried
     ), carried AS (
         INSERT INTO carried_over (digest_id, reader_id)
-        SELECT digest.id, digest.reader_id FROM settled JOIN digest ON digest.id = settled.digest_id
-        WHERE settled.carried
+        SELECT digest_id, reader_id FROM settled WHERE carried AND digest_id IS NOT NULL
         ON CONFLICT DO NOTHING
     )
     SELECT count(*) FROM settled
@@ -84,7 +87,7 @@ INHERIT_SENT = text("""
     UPDATE delivery SET
         state = 'sent', reply = told.reply, lease_owner = NULL, lease_until = NULL, settled_at = :now
     FROM unnest(CAST(:ids AS bigint[]), CAST(:replies AS text[])) AS told (id, reply)
-    WHERE delivery.id = told.id AND delivery.state <> 'sent' AND (
+    WHERE delivery.id = told.id AND delivery.id BETWEEN :first AND :last AND delivery.state <> 'sent' AND (
         (delivery.state = 'sending' AND delivery.lease_owner = :owner) OR delivery.created_at <= :written_at
     )
 """)
@@ -94,7 +97,7 @@ INHERIT_BEGUN = text("""
         state = 'uncertain', reply = 'sent, but its sender was lost before an answer came',
         unanswered = greatest(unanswered, 1),
         lease_owner = NULL, lease_until = NULL, settled_at = :now
-    WHERE id = ANY(:ids) AND state = 'sending' AND lease_owner = :owner
+    WHERE id = ANY(:ids) AND id BETWEEN :first AND :last AND state = 'sending' AND lease_owner = :owner
 """)
 # Reads ix_delivery_leased. What never left gives its attempt back.
 INHERIT_REST = text("""
@@ -114,11 +117,11 @@ END_LATE = text("""
         UPDATE delivery SET state = 'failed', settled_at = :now,
             reply = 'given up at its deadline' || coalesce('; last answer: ' || reply, '')
         WHERE state IN ('queued', 'deferred') AND deadline <= :now
-        RETURNING digest_id, unanswered, kind
+        RETURNING digest_id, reader_id, unanswered, kind
     ), carried AS (
         INSERT INTO carried_over (digest_id, reader_id)
-        SELECT digest.id, digest.reader_id FROM late JOIN digest ON digest.id = late.digest_id
-        WHERE late.unanswered = 0 AND late.kind = 'digest'
+        SELECT digest_id, reader_id FROM late
+        WHERE unanswered = 0 AND kind = 'digest' AND digest_id IS NOT NULL
         ON CONFLICT DO NOTHING
     )
     SELECT count(*) FROM late
@@ -205,7 +208,10 @@ def enqueue(
     due_at: datetime | None = None,
     deadline: datetime | None = None,
 ) -> int:
-    """Put one message in, as part of the caller's transaction: no reader without their mail, no mail without reader."""
+    """Put one message in, as part of the caller's transaction: no reader without their mail, no mail without reader.
+
+    A digest's first delivery has its digest's id, so that there is one.
+    """
     delivery = Delivery(
         kind=kind,
         priority=PRIORITY[kind],
@@ -215,6 +221,8 @@ def enqueue(
         due_at=due_at or datetime.now(UTC),
         deadline=deadline,
     )
+    if kind is DeliveryKind.DIGEST and digest_id is not None:
+        delivery.id = digest_id
     session.add(delivery)
     session.flush()
     return delivery.id
@@ -259,6 +267,8 @@ def settle(database: Database, owner: str, outcomes: Sequence[Outcome], *, now: 
         "owner": owner,
         "now": now or datetime.now(UTC),
         "ids": [outcome.delivery_id for outcome in outcomes],
+        "first": outcomes[0].delivery_id,
+        "last": outcomes[-1].delivery_id,
         "states": [outcome.state.value for outcome in outcomes],
         "replies": [outcome.reply for outcome in outcomes],
         "retries": [outcome.retry_at for outcome in outcomes],
@@ -283,12 +293,17 @@ def inherit(
     owner held was never begun and goes back to the queue. ``written_at``: when the journal's last line was written.
     """
     values = {"owner": owner, "now": now or datetime.now(UTC)}
-    told = {"ids": sorted(accepted), "replies": [accepted[each] for each in sorted(accepted)], "written_at": written_at}
+    told = _ids(accepted) | {"replies": [accepted[each] for each in sorted(accepted)], "written_at": written_at}
     with database.connection() as connection:
         sent = connection.execute(INHERIT_SENT, values | told).rowcount
-        uncertain = connection.execute(INHERIT_BEGUN, values | {"ids": sorted(begun)}).rowcount
+        uncertain = connection.execute(INHERIT_BEGUN, values | _ids(begun)).rowcount
         queued = connection.execute(INHERIT_REST, {"owner": owner}).rowcount
     return Inherited(sent, uncertain, queued)
+
+
+def _ids(of: Collection[int]) -> dict[str, object]:
+    """In order, with the first and the last, which say in which months they are."""
+    return {"ids": sorted(of), "first": min(of, default=0), "last": max(of, default=0)}
 
 
 def due(database: Database, *, limit: int, now: datetime | None = None) -> int:

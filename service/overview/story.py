@@ -109,8 +109,8 @@ class Story:
 def of(session: Session, settings: Settings, reader_id: int, *, limit: int = SHOWN) -> Story | None:
     """The story, up to ``limit`` of each chapter; None for a reader who is gone.
 
-    Each chapter is one query by reader: uq_digest_reader_id_slot, ix_delivery_reader_id, ix_return_event_reader_id,
-    ix_consent_event_reader_id, pk_feedback.
+    Each chapter is one query by reader: the unique index of (reader, slot) of each month, ix_delivery_reader_id,
+    ix_return_event_reader_id, ix_consent_event_reader_id, pk_feedback.
     """
     row = session.get(Reader, reader_id)
     reader = accounts.get(session, reader_id)

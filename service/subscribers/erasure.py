@@ -8,7 +8,17 @@ from datetime import UTC, datetime
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from service.database.tables import Delivery, DeliveryKind, Digest, Feedback, Interest, Letter, Reader, ReaderState
+from service.database.tables import (
+    CarriedOver,
+    Delivery,
+    DeliveryKind,
+    Digest,
+    Feedback,
+    Interest,
+    Letter,
+    Reader,
+    ReaderState,
+)
 from service.outbox import letters
 from service.outbox.letters import LetterView
 from service.settings import Settings
@@ -58,7 +68,7 @@ def erase(
     }
     theirs = select(Delivery.id).where(Delivery.reader_id == reader_id)
     session.execute(delete(Letter).where(Letter.delivery_id.in_(theirs)))
-    for table in (Delivery, Digest, Interest):
+    for table in (CarriedOver, Delivery, Digest, Interest):
         session.execute(delete(table).where(table.reader_id == reader_id))
     session.execute(delete(Reader).where(Reader.id == reader_id))
     if wanted:

@@ -55,7 +55,8 @@ _ADDRESS = re.compile(r"[^\s<>()\[\]:;,\"'=]*@[^\s<>()\[\]:;,\"']*")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
 # Reads ix_return_event_address_hash and ix_delivery_reader_id. "Delivered": sent before the mail that now bounced, and
-# nothing came back for it. What was sent after may still be on its way back.
+# nothing came back for it. What was sent after may still be on its way back. Ids grow with time, but for what was
+# planned in another month than its slot's.
 _SOFT = text("""
     WITH delivered AS (
         SELECT coalesce(max(delivery.id), 0) AS id FROM delivery
@@ -317,7 +318,7 @@ def _by_message_id(session: Session, reader_id: int, message_id: str | None) -> 
 
 def _last_sent(session: Session, reader_id: int) -> Delivery | None:
     statement = select(Delivery).where(Delivery.reader_id == reader_id, Delivery.state == DeliveryState.SENT)
-    return session.scalar(statement.order_by(Delivery.id.desc()).limit(1))
+    return session.scalar(statement.order_by(Delivery.created_at.desc(), Delivery.id.desc()).limit(1))
 
 
 def _append(

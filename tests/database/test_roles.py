@@ -15,7 +15,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from service import backup, retention, rounds, task_runs
 from service.backup import BackupError
-from service.database import Database, DatabaseError, roles
+from service.database import Database, DatabaseError, months, roles
 from service.database.tables import Base, Delivery, DeliveryState, Digest, Reader, ReaderState, ReturnKind
 from service.digests import notes, resend, trial
 from service.digests.dry_run import DryRun
@@ -189,7 +189,8 @@ def test_the_workers_do_a_whole_round_with_their_rights(
         ingest.prune(hands)
         task_runs.record(hands, "send.due", 1.0, None)
         task_runs.prune(hands)
-        retention.apply(hands, used, now=datetime.now(UTC) + timedelta(days=500))
+        assert retention.apply(hands, used, now=datetime.now(UTC) + timedelta(days=500)).months >= 1
+        assert months.make_ahead(hands) == 1 + months.AHEAD
         days.close(hands)
     assert report.sent == 1
 
@@ -218,6 +219,10 @@ def test_the_workers_do_a_whole_round_with_their_rights(
         ("web", "SELECT * FROM reader_import"),
         ("web", "TRUNCATE reader"),
         ("web", "CREATE TABLE mine (id int)"),
+        ("web", "SELECT make_month(900)"),
+        ("web", "SELECT drop_month('2026_11', now())"),
+        ("worker", "DROP TABLE delivery"),
+        ("worker", "CREATE TABLE mine PARTITION OF digest FOR VALUES FROM (1) TO (2)"),
         ("worker", "UPDATE consent_event SET kind = 'confirmed'"),
         ("worker", "DELETE FROM return_event"),
         ("worker", "UPDATE edition SET paper_count = 1"),

@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
-from service.database import Database
+from service.database import Database, months
 from service.database.tables import Delivery, DeliveryKind, Reader, ReaderState, ReturnEvent, Suppression
 from service.delivery.pool import SmtpTransport
 from service.delivery.refusals import STREAK_LIMIT, Refusals
@@ -85,10 +85,10 @@ def readers(database: Database, count: int, *, deadline: datetime | None = None)
                 kind=DeliveryKind.DIGEST,
                 reader_id=person.id,
                 mail_domain="papers.example",
-                digest_id=number,
+                digest_id=months.draw(session, months.month_of(datetime.now(UTC))),
                 deadline=deadline,
             )
-            for number, person in enumerate(people, 1)
+            for person in people
         ]
 
 

@@ -63,7 +63,7 @@ def test_while_all_digests_are_paused_other_mail_leaves_and_nothing_is_lost(
             assert len(session.scalars(select(CarriedOver)).all()) == 3, "late ones come with the next digest"
             assert digest_pause.end(session)
             assert digest_pause.current(session) is None
-            rows.enqueue(session, kind=DeliveryKind.DIGEST, reader_id=1, mail_domain="papers.example", digest_id=9)
+            rows.enqueue(session, kind=DeliveryKind.DIGEST, reader_id=1, mail_domain="papers.example")
         assert send_due(database, aimed(settings, relay), composer=PlainComposer()).sent == 1
 
 

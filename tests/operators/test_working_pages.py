@@ -222,13 +222,15 @@ def test_any_digest_is_looked_at_in_a_frame_where_nothing_runs_and_tried_on_the_
 def test_a_viewer_sees_all_of_it_and_changes_none(seated: Sit, database: Database, reader: int) -> None:
     viewer = seated(OperatorRole.VIEWER)
     here = f"/admin/readers/{reader}"
+    with database.transaction() as session:
+        digest = session.scalars(select(Digest.id)).one()
     pages = [
         "/admin/readers",
         here,
         "/admin/topics",
         "/admin/topics/edit/surveys",
         "/admin/note",
-        "/admin/look?digest=1",
+        f"/admin/look?digest={digest}",
     ]
     for page in pages:
         answer = viewer.get(page)
@@ -245,7 +247,7 @@ def test_a_viewer_sees_all_of_it_and_changes_none(seated: Sit, database: Databas
         "/admin/topics/save", "/admin/topics/retire", "/admin/topics/as-shipped", "/admin/note", "/admin/note/withdraw",
         "/admin/look/test",
     ):  # fmt: skip
-        answer = post(viewer, path, here, **said, why="no reason", digest="1", words="A note.", note_id="1")
+        answer = post(viewer, path, here, **said, why="no reason", digest=str(digest), words="A note.", note_id="1")
         assert (path, answer.status_code) == (path, 403)
     assert viewer.get("/admin/topics/new").status_code == 403
     assert log(database) == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
@@ -17,10 +20,29 @@ _TURN = 7_262_051
 
 
 def upgrade(database: Database) -> None:
-    """Bring the schema to the newest revision, in one transaction; safe when several processes start at once."""
-    with database.connection() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:turn)"), {"turn": _TURN})
+    """Bring the schema to the newest revision; safe when several processes start at once.
+
+    Each migration is a transaction, but for what says that it must not be in one. A crash: the next call goes on with
+    the migration in which it came.
+    """
+    with database.engine.connect() as connection, _turn(connection):
         command.upgrade(configuration(connection), "head")
+
+
+@contextmanager
+def _turn(connection: Connection) -> Iterator[None]:
+    """The lock is asked for again and again, not waited for: an index is made CONCURRENTLY only when every statement
+    that began before has ended, and so one that waits for the turn of who makes it would wait for ever."""
+    while not connection.scalar(text("SELECT pg_try_advisory_lock(:turn)"), {"turn": _TURN}):
+        connection.rollback()
+        time.sleep(0.2)
+    connection.commit()
+    try:
+        yield
+    finally:
+        connection.rollback()
+        connection.execute(text("SELECT pg_advisory_unlock(:turn)"), {"turn": _TURN})
+        connection.commit()
 
 
 def pending(database: Database) -> list[str]:

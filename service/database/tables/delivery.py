@@ -2,6 +2,12 @@
 
 ``digest`` and ``delivery`` carry no foreign keys: a million rows are copied in per round, the planner writes both in
 one transaction, and deleting a reader deletes both.
+
+Both have a partition for each calendar month (service/database/months.py), which besides what is declared here has
+
+- of ``digest`` a unique index on (reader_id, slot) and a CHECK that the slot is of the month: a reader has one digest
+  for a slot, in whatever month it is planned;
+- of ``delivery`` a CHECK that a digest's delivery has the digest's id: a digest has one, besides what is sent again.
 """
 
 from __future__ import annotations
@@ -10,10 +16,12 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, SmallInteger, func, text
+from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, SmallInteger, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database.tables.base import Base, one_of
+
+_NEXT_ID = text("month_id(now(), nextval('mail_number'::regclass))")
 
 
 class DeliveryState(StrEnum):
@@ -51,7 +59,8 @@ class Digest(Base):
 
     __tablename__ = "digest"
 
-    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=True, server_default=_NEXT_ID)
+    """Of the slot's month. The default, of today's, is for the version before."""
     reader_id: Mapped[int] = mapped_column(BigInteger)
     slot: Mapped[datetime]
     first_edition_id: Mapped[int]
@@ -72,8 +81,8 @@ class Digest(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     __table_args__ = (
-        Index("uq_digest_reader_id_slot", "reader_id", "slot", unique=True),
         Index("ix_digest_note_id", "note_id", postgresql_where=text("note_id > 0")),
+        {"postgresql_partition_by": "RANGE (id)"},
     )
 
 
@@ -82,7 +91,7 @@ class Delivery(Base):
 
     __tablename__ = "delivery"
 
-    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=True, server_default=_NEXT_ID)
     kind: Mapped[str]
     priority: Mapped[int] = mapped_column(SmallInteger)
     """0 before 5: transactional mail overtakes digests."""
@@ -110,10 +119,10 @@ class Delivery(Base):
         one_of("kind", DeliveryKind),
         Index("ix_delivery_due", "priority", "due_at", "id", postgresql_where=text("state IN ('queued', 'deferred')")),
         Index("ix_delivery_leased", "lease_until", postgresql_where=text("state = 'sending'")),
-        Index("uq_delivery_digest_id", "digest_id", unique=True, postgresql_where=text("kind = 'digest'")),
         Index("ix_delivery_reader_id", "reader_id"),
         Index("ix_delivery_uncertain", "id", postgresql_where=text("state = 'uncertain'")),
         Index("ix_delivery_settled", "settled_at", "state", "kind", postgresql_where=text("settled_at IS NOT NULL")),
+        {"postgresql_partition_by": "RANGE (id)"},
     )
 
 
@@ -141,7 +150,8 @@ class CarriedOver(Base):
 
     __tablename__ = "carried_over"
 
-    digest_id: Mapped[int] = mapped_column(ForeignKey("digest.id", ondelete="CASCADE"), primary_key=True)
+    digest_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    """Without a foreign key, which would hold the digest's partition: who deletes a digest deletes this."""
     reader_id: Mapped[int] = mapped_column(BigInteger, index=True)
 
 

@@ -12,12 +12,23 @@ down_revision = "0013"
 branch_labels = None
 depends_on = None
 
+ANEW = "ix_delivery_due_anew"
 WAITING = "state IN ('queued', 'deferred')"
 
 
 def upgrade() -> None:
-    op.drop_index("ix_delivery_due", table_name="delivery")
-    op.create_index("ix_delivery_due", "delivery", ["priority", "due_at", "id"], postgresql_where=sa.text(WAITING))
+    # Nobody who puts deliveries in waits for that. A crash on the way: the next try clears away what it left.
+    with op.get_context().autocommit_block():
+        op.drop_index(ANEW, table_name="delivery", if_exists=True, postgresql_concurrently=True)
+        op.create_index(
+            ANEW,
+            "delivery",
+            ["priority", "due_at", "id"],
+            postgresql_where=sa.text(WAITING),
+            postgresql_concurrently=True,
+        )
+        op.drop_index("ix_delivery_due", table_name="delivery", if_exists=True, postgresql_concurrently=True)
+        op.execute(f"ALTER INDEX {ANEW} RENAME TO ix_delivery_due")
     op.create_index(
         "ix_consent_event_traced",
         "consent_event",
