@@ -14,9 +14,10 @@ from typing import Final
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
-from service.database import Database
+from service.database import Database, DatabaseError
 from service.database.tables import ConsentEvent, HashKey, Reader, Suppression
 from service.sealing import Opened, SealError, opened, sealed
 from service.settings import Settings, SettingsError
@@ -35,13 +36,18 @@ FOREIGN: Final = (
 def bind(database: Database, settings: Settings) -> None:
     """Let the settings know the key that this database's hashes are made with; the first time, it is put there.
 
-    Raises :class:`SettingsError` where none of the secrets opens it.
+    Raises :class:`SettingsError` where none of the secrets opens it, DatabaseError where the user may not read it.
     """
-    with database.transaction() as session:
-        key = stored(session, settings)
-        if key is None:
-            _make(session, settings, _made_with(session, settings))
+    try:
+        with database.transaction() as session:
             key = stored(session, settings)
+            if key is None:
+                _make(session, settings, _made_with(session, settings))
+                key = stored(session, settings)
+    except ProgrammingError as error:
+        raise DatabaseError(
+            "the key of suppressions cannot be read: give roles their rights, `paperround migrate --grant`"
+        ) from error
     if key is not None:
         settings.use_address_hash_key(key.content)
 

@@ -274,6 +274,15 @@ def test_whoever_is_first_makes_the_key_of_hashes_and_a_command_seals_it_anew(
     assert rotated.address_hash_key == settings.address_hash_key
 
 
+def test_a_role_without_the_rights_of_this_version_is_told_in_one_line(
+    as_role: dict[str, Database], database: Database, settings: Settings
+) -> None:
+    with database.connection() as connection:
+        connection.execute(text("REVOKE ALL ON hash_key FROM paperround_web"))
+    with pytest.raises(DatabaseError, match="migrate --grant"):
+        hash_key.bind(as_role["web"], settings)
+
+
 def test_a_backup_wants_the_owner_and_says_so_in_one_line(
     as_role: dict[str, Database], settings: Settings, tmp_path: Path
 ) -> None:
