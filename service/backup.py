@@ -1,13 +1,13 @@
 """The whole installation in one file, and back.
 
 A backup is a tar file: a manifest, and the database as SQL from ``pg_dump`` (one snapshot, taken while everything
-runs); in embedded mode also the secret, without which old links and suppressions would mean nothing. It holds
-addresses: only its owner can read it.
+runs); in embedded mode also the secrets, without which links in mails would mean nothing, and the key of suppressions,
+which the database holds sealed, could not be opened. It holds addresses: only its owner can read it.
 
 The steps of a restore, and what a crash after each leaves:
 
 1. Check the manifest against this version, this secret, and what the database holds. Nothing has changed.
-2. In embedded mode, put the secret back. The database is as it was.
+2. In embedded mode, put the secrets back; those that were here stay listed. The database is as it was, and opens.
 3. In one transaction: drop everything, and run the SQL. A crash: it never happened.
 4. Migrate to this version. A crash: the next start migrates.
 """
@@ -34,7 +34,7 @@ from typing import IO, TYPE_CHECKING, Final
 import orjson
 from sqlalchemy import func, make_url, select, text, update
 
-from service import __version__
+from service import __version__, secret_files
 from service.database import Database, migrations
 from service.database.engine import raw
 from service.database.tables import Delivery, Edition, Reader, ReaderState
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 _MANIFEST: Final = "manifest.json"
 _SQL: Final = "database.sql.gz"
 _SECRET: Final = "secret"  # noqa: S105 (the name of a member, not a secret)
+_OLD_SECRETS: Final = "old-secrets"
 _FORMAT: Final = 1
 
 
@@ -88,8 +89,9 @@ def backup(database: Database, settings: Settings, path: Path) -> Manifest:
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 with tarfile.open(fileobj=file, mode="w") as tar:
                     _add(tar, _MANIFEST, orjson.dumps(asdict(manifest), option=orjson.OPT_INDENT_2))
-                    if settings.embedded and settings.secret is None:
+                    if settings.secret_is_a_file:
                         _add(tar, _SECRET, settings.signing_key.encode())
+                        _add(tar, _OLD_SECRETS, "\n".join(settings.verifying_keys[:-1]).encode())
                     tar.add(sql, _SQL)
                 file.flush()
                 os.fsync(file.fileno())
@@ -149,8 +151,8 @@ def restore(database: Database, settings: Settings, path: Path, *, replace: bool
         raise BackupError(f"{others} other connections use the database: stop Paperround first, every process of it")
     if readers and not replace:
         raise BackupError(f"the database holds {readers} readers: --replace gives them up for those of the backup")
-    if settings.embedded and settings.secret is None:
-        _put_secret_back(settings, path)
+    if settings.secret_is_a_file:
+        _put_secrets_back(settings, path)
     database.engine.dispose()  # of connections to what is about to be dropped
     with _opened(path) as tar, gzip.GzipFile(fileobj=_member(tar, _SQL)) as sql:
         start = io.BytesIO(b"DROP SCHEMA public CASCADE; CREATE SCHEMA public;\n")
@@ -193,7 +195,7 @@ def _manifest(database: Database, settings: Settings) -> Manifest:
             version=__version__,
             schema=migrations.current(connection),
             made_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            secret_check=_secret_check(settings),
+            secret_check=_secret_check(settings.signing_key),
             readers=connection.execute(select(func.count()).select_from(Reader)).scalar_one(),
             deliveries=connection.execute(select(func.count()).select_from(Delivery)).scalar_one(),
         )
@@ -202,31 +204,30 @@ def _manifest(database: Database, settings: Settings) -> Manifest:
 # ---- the secret ------------------------------------------------------------------------------------------------------
 
 
-def _secret_check(settings: Settings) -> str:
-    return hashlib.sha256(b"paperround backup" + settings.signing_key.encode()).hexdigest()[:16]
+def _secret_check(secret: str) -> str:
+    return hashlib.sha256(b"paperround backup" + secret.encode()).hexdigest()[:16]
 
 
 def _check_secret(settings: Settings, path: Path, manifest: Manifest, *, replace: bool) -> None:
-    if settings.embedded and settings.secret is None:
+    if settings.secret_is_a_file:
         with _opened(path) as tar:
             if _SECRET not in tar.getnames():
                 raise BackupError(f"{path} holds no secret: set PAPERROUND_SECRET to the one it was made with")
         return
-    if manifest.secret_check != _secret_check(settings) and not replace:
+    known = {_secret_check(secret) for secret in settings.verifying_keys}
+    if manifest.secret_check not in known and not replace:
         raise BackupError(
-            f"{path} was made with another PAPERROUND_SECRET, so links in mails and suppressions would mean nothing:"
-            " set that one, or give them up with --replace"
+            f"{path} was made with another PAPERROUND_SECRET, without which its suppressions cannot be read: list that"
+            " one in PAPERROUND_OLD_SECRETS; if it is lost, restore with --replace, then `paperround secret give-up`"
         )
 
 
-def _put_secret_back(settings: Settings, path: Path) -> None:
+def _put_secrets_back(settings: Settings, path: Path) -> None:
     with _opened(path) as tar:
-        secret = _member(tar, _SECRET).read()
-    target = settings.home / _SECRET
-    draft = target.with_name(f".secret-{os.getpid()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(secret)
-    draft.replace(target)
+        secret = _member(tar, _SECRET).read().decode().strip()
+        # Backups of before there were old ones have no such member.
+        others = _member(tar, _OLD_SECRETS).read().decode().split() if _OLD_SECRETS in tar.getnames() else []
+    secret_files.take_back(settings.home, secret, others)
 
 
 # ---- files and programs ----------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from service.database import Database, DatabaseError, migrations, months
 from service.settings import Settings
+from service.subscribers import hash_key
 from service.subscribers.topics import catalogue
 
 
@@ -11,7 +12,8 @@ def open_ready(settings: Settings, *, own: bool = True) -> Database:
     """The database, checked.
 
     An owner in embedded mode migrates by itself; there is nobody else to do it. In production, and in processes that
-    only join, a schema that lags is refused, since a migration is the operator's decision.
+    only join, a schema that lags is refused, since a migration is the operator's decision. So is a secret that is not
+    this database's (``hash_key``).
 
     Raises :class:`DatabaseError` and :class:`SettingsError`, each one line with the remedy.
     """
@@ -24,6 +26,7 @@ def open_ready(settings: Settings, *, own: bool = True) -> Database:
             raise DatabaseError(
                 f"the database lacks {len(waiting)} migration(s), next {waiting[0]}: run `paperround migrate`"
             )
+        hash_key.bind(database, settings)
     except BaseException:
         database.close()
         raise

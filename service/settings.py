@@ -7,9 +7,7 @@ secrets are made on first use. *Production*: servers are named by URLs, and noth
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
-import secrets
 from email.utils import parseaddr
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -17,8 +15,10 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service import secret_files
 
 SMALLEST_SECRET = 32
 """Characters; ``openssl rand -hex 32`` gives 64."""
@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     options see ``delivery.relay.configured``. Unset: the local mailbox (embedded mode only)."""
     secret: SecretStr | None = None
     """Signs every link. At least 32 characters. Unset: made and kept in the data folder (embedded mode only)."""
+    old_secrets: SecretStr | None = None
+    """Secrets that verify and open but never sign, oldest first, with white space between them: after a change of
+    ``secret``, the ones before (docs/operating.md)."""
 
     # Who we are
     sender: str = Field(
@@ -142,7 +145,8 @@ class Settings(BaseSettings):
     ses_topic_arn: str = ""
     """The SNS topic of an SES account; its notifications are taken at /hooks/ses."""
     postmark_hook_login: SecretStr | None = None
-    """``user:password`` with which Postmark calls /hooks/postmark."""
+    """``user:password`` with which Postmark calls /hooks/postmark; in this and the next two, several with white space
+    between them are all taken."""
     sendgrid_hook_key: str = ""
     """SendGrid's verification key (public, base64) of the signed event webhook at /hooks/sendgrid."""
     mailgun_hook_key: SecretStr | None = None
@@ -195,7 +199,8 @@ class Settings(BaseSettings):
 
     # Watching (docs/observability.md tells how)
     metrics_token: SecretStr | None = None
-    """Bearer token with which /metrics is read; at least 16 characters. Unset: nobody has one."""
+    """Bearer token with which /metrics is read; at least 16 characters; several with white space between them are all
+    taken. Unset: nobody has one."""
     metrics_networks: str = ""
     """Space-separated addresses and networks that may read /metrics without a token, asking directly."""
 
@@ -264,16 +269,26 @@ class Settings(BaseSettings):
     @field_validator("postmark_hook_login")
     @classmethod
     def _login(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and value.get_secret_value() and ":" not in value.get_secret_value():
-            raise ValueError("must look like user:password")
-        return value if value is not None and value.get_secret_value() else None
+        logins = value.get_secret_value().split() if value is not None else []
+        if any(":" not in login for login in logins):
+            raise ValueError("must look like user:password, without white space; several with white space between them")
+        return value if logins else None
 
     @field_validator("metrics_token")
     @classmethod
     def _token(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and 0 < len(value.get_secret_value()) < SMALLEST_TOKEN:
+        tokens = value.get_secret_value().split() if value is not None else []
+        if any(len(token) < SMALLEST_TOKEN for token in tokens):
             raise ValueError(f"must have at least {SMALLEST_TOKEN} characters, for example `openssl rand -hex 16`")
-        return value if value is not None and value.get_secret_value() else None
+        return value if tokens else None
+
+    @field_validator("old_secrets")
+    @classmethod
+    def _secrets(cls, value: SecretStr | None) -> SecretStr | None:
+        listed = value.get_secret_value().split() if value is not None else []
+        if any(len(secret) < SMALLEST_SECRET for secret in listed):
+            raise ValueError(f"each must have at least {SMALLEST_SECRET} characters, with white space between them")
+        return value if listed else None
 
     @field_validator("keep_deliveries_days")
     @classmethod
@@ -348,7 +363,34 @@ class Settings(BaseSettings):
                 "PAPERROUND_SECRET is missing: with PAPERROUND_DATABASE_URL set it must be given,"
                 " for example the output of `openssl rand -hex 32`"
             )
-        return _kept_secret(self.home / "secret")
+        return secret_files.current(self.home)
+
+    @property
+    def secret_is_a_file(self) -> bool:
+        """Whether the secret is kept in the data folder, not given by the environment."""
+        return self.embedded and self.secret is None
+
+    @cached_property
+    def verifying_keys(self) -> tuple[str, ...]:
+        """Every secret whose signatures count, oldest first; the last is :attr:`signing_key`.
+
+        Raises :class:`SettingsError` as that does.
+        """
+        listed = secret_files.older(self.home) if self.secret_is_a_file else []
+        if self.old_secrets is not None:
+            listed += self.old_secrets.get_secret_value().split()
+        return (*(each for each in dict.fromkeys(listed) if each != self.signing_key), self.signing_key)
+
+    _address_hash_key: bytes | None = PrivateAttr(default=None)
+
+    @property
+    def address_hash_key(self) -> bytes | None:
+        """What addresses are hashed with, where a database has told it."""
+        return self._address_hash_key
+
+    def use_address_hash_key(self, key: bytes) -> None:
+        """Told once, when a process opens its database (``readiness``, ``subscribers.hash_key``)."""
+        self._address_hash_key = key
 
     def check_production(self) -> None:
         """Refuse to start in production with a setting missing that only embedded mode can do without."""
@@ -376,20 +418,3 @@ def load() -> Settings:
 def _mailbox(sender: str) -> tuple[str, str]:
     # Asked for with every mail; reading an address takes longer than the rest of its header.
     return parseaddr(sender)
-
-
-def _kept_secret(path: Path) -> str:
-    """The secret in ``path``, made on first use; two processes at once agree on one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        draft = path.with_name(f".secret-{os.getpid()}-{secrets.token_hex(4)}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
-        try:
-            os.link(draft, path)  # never overwrites: whoever is first wins
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    return path.read_text().strip()

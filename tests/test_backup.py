@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import func, select, text
 
-from service import backup, rounds
+from service import backup, rounds, secret_files
 from service.backup import BackupError
 from service.database import Database, months
 from service.database.embedded import EmbeddedPostgres
@@ -22,8 +22,9 @@ from service.delivery import sender
 from service.digests import plan
 from service.outbox import rows
 from service.papers import ingest
-from service.readiness import prepare
+from service.readiness import open_ready, prepare
 from service.settings import Settings
+from service.subscribers import hash_key
 from tests import factories
 from tests.delivery.servers import sink
 
@@ -152,19 +153,24 @@ def test_another_secret_is_told(database: Database, settings: Settings, backed_u
         backup.restore(database, other, backed_up)
 
 
-def test_the_secret_of_an_embedded_house_comes_back(home: Path, tmp_path: Path) -> None:
+def test_the_secrets_of_an_embedded_house_come_back(home: Path, tmp_path: Path) -> None:
+    secret_files.rotate(home)
     settings = Settings(home=home)
     path = tmp_path / "house.backup"
-    with Database.open(settings) as database:
-        prepare(database)
-        before = settings.signing_key
+    with open_ready(settings) as database:
+        before = settings.verifying_keys
         backup.backup(database, settings, path)
         (home / "secret").unlink()
+        (home / "old-secrets").unlink()
 
         backup.restore(database, settings, path)
 
-    assert Settings(home=home).signing_key == before
-    assert (home / "secret").stat().st_mode & 0o077 == 0
+        again = Settings(home=home)
+        hash_key.bind(database, again)
+    assert again.verifying_keys == before
+    assert len(before) == 2
+    assert again.address_hash_key == settings.address_hash_key
+    assert {path.stat().st_mode & 0o077 for path in (home / "secret", home / "old-secrets")} == {0}
     assert not EmbeddedPostgres(home / "postgres").running()
 
 

@@ -14,6 +14,7 @@ from service import task_runs, tracing
 from service.database import Database, DatabaseError
 from service.doorbell import carried, described
 from service.readiness import open_ready
+from service.settings import SettingsError
 from workers.app import settings
 
 log = structlog.get_logger("workers")
@@ -60,5 +61,5 @@ def _record(task: str, seconds: float, error: str | None) -> None:
     """Note the run for whoever watches. It is done, noted or not: a database that is away now costs a figure."""
     try:
         task_runs.record(database(), task, seconds, error)
-    except (SQLAlchemyError, DatabaseError) as trouble:
+    except (SQLAlchemyError, DatabaseError, SettingsError) as trouble:
         log.warning("task.unrecorded", error=type(trouble).__name__)

@@ -17,6 +17,7 @@ from service.cli import (
     processes,
     readers,
     record,
+    secret,
     suppressions,
     topics,
 )
@@ -39,6 +40,7 @@ app.add_typer(suppressions.app, name="suppressions")
 app.add_typer(topics.app, name="topics")
 app.add_typer(notes.app, name="note")
 app.add_typer(operators.app, name="operators")
+app.add_typer(secret.app, name="secret")
 app.command()(record.audit)
 app.command("read-returns")(processes.read_returns)
 app.command()(doctor.doctor)

@@ -17,7 +17,8 @@ from service.database import Database, roles
 from service.operators import audit
 from service.operators.audit import Act
 from service.readiness import prepare
-from service.settings import load
+from service.settings import SettingsError, load
+from service.subscribers import hash_key
 
 
 def backup(
@@ -56,6 +57,11 @@ def restore(
         prepare(database)
         manifest = backups.restore(database, settings, file, replace=replace)
         cancelled = 0
+        try:
+            # With the secrets that were put back.
+            hash_key.bind(database, load())
+        except SettingsError as error:
+            complain(str(error))
         if assume_delivered:
             with progress(json) as tell:
                 for report in rounds.gather(database, settings, tell):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +23,8 @@ from service.operators.audit import Act
 from service.readiness import open_ready, prepare
 from service.returns import imap
 from service.returns import inbound as listener
-from service.settings import SettingsError, load
+from service.settings import Settings, SettingsError, load
+from service.subscribers import hash_key
 from service.up import house
 
 
@@ -50,7 +52,12 @@ def worker(
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 2,
 ) -> None:
     """Run a Celery worker."""
-    load().check_production()
+    settings = load()
+    settings.check_production()
+    # Its tasks open the database each by themselves; a secret that is not the database's is told at once. Where it does
+    # not answer yet, they wait for it.
+    with suppress(DatabaseError):
+        open_ready(settings, own=False).close()
     names = ",".join(queue.value for queue in queues or list(Queue))
     _celery("worker", "--queues", names, "--concurrency", str(concurrency), "--without-gossip", "--without-mingle")
 
@@ -117,7 +124,7 @@ def migrate(grant: Grant = False) -> None:
     """Bring the database to this version's schema and topics."""
     settings = load()
     with Database.open(settings) as database:
-        _bring_up_to_date(database, migrations.pending(database), grant=grant)
+        _bring_up_to_date(database, settings, migrations.pending(database), grant=grant)
     console.print("The database is up to date.")
 
 
@@ -147,14 +154,16 @@ def upgrade(
         if backup_to is not None and at:  # a database without our schema holds nothing of ours
             backups.backup(database, settings, backup_to)
             console.print(f"Backup written to {backup_to}.", highlight=False)
-        _bring_up_to_date(database, waiting, grant=grant)
+        _bring_up_to_date(database, settings, waiting, grant=grant)
     console.print(
         f"The database is at Paperround {__version__}. Now restart web, worker, beat and inbound, one by one."
     )
 
 
-def _bring_up_to_date(database: Database, waiting: list[str], *, grant: bool) -> None:
+def _bring_up_to_date(database: Database, settings: Settings, waiting: list[str], *, grant: bool) -> None:
     prepare(database)
+    if settings.embedded or settings.secret is not None:  # else the first process that has it makes the key
+        hash_key.bind(database, settings)
     if grant:
         roles.grant(database)
     with database.transaction() as session:

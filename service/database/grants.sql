@@ -39,6 +39,9 @@ GRANT SELECT, INSERT ON return_event TO paperround_web, paperround_worker;
 GRANT SELECT, INSERT ON consent_event TO paperround_web, paperround_worker;
 GRANT UPDATE (ip, user_agent) ON consent_event TO paperround_worker;
 GRANT SELECT, INSERT ON audit_event TO paperround_web, paperround_worker;
+-- Whoever is first makes the key of all hashes, sealed; a command seals it anew.
+GRANT SELECT, INSERT ON hash_key TO paperround_web, paperround_worker;
+GRANT UPDATE (sealed, sealed_at) ON hash_key TO paperround_worker;
 -- Old lines go by this function alone, which refuses young ones and runs as the owner. (A backup holds no rights.)
 REVOKE ALL ON FUNCTION shorten_audit_log(timestamptz) FROM PUBLIC, paperround_web;
 GRANT EXECUTE ON FUNCTION shorten_audit_log(timestamptz) TO paperround_worker;

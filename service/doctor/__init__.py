@@ -20,13 +20,14 @@ from service.database.tables import Delivery, DeliveryState, Ingest, ReturnKind
 from service.doctor import names, outside, relays
 from service.doctor.findings import Finding, Verdict
 from service.doctor.names import signatures
-from service.operators import accounts
+from service.operators import accounts, rotation
 from service.outbox import digest_pause, pause
 from service.papers import coverage
 from service.settings import Settings, SettingsError
-from service.subscribers import returned
+from service.subscribers import hash_key, returned
+from service.subscribers.tokens import LONGEST_LIFETIME
 
-__all__ = ["Finding", "Verdict", "examine", "operators", "signatures"]
+__all__ = ["Finding", "Verdict", "examine", "operators", "secrets", "signatures"]
 
 _LOW_DISK_BYTES = 1 << 30
 _FEW_RETURNS = 3
@@ -131,6 +132,12 @@ def _database(database: Database, settings: Settings) -> Iterator[Finding]:
     else:
         remedy = f"the database is at {at}, which a newer version made: bring this machine to that version"
         yield Finding("migrations", Verdict.WARNING, remedy)
+    try:
+        yield from secrets(database, settings)
+        hash_key.bind(database, settings)
+    except SettingsError as error:
+        yield Finding("secrets", Verdict.FAILURE, str(error))
+        return
     checks: tuple[Callable[[Database, Settings], Iterator[Finding]], ...] = (
         _months,
         _sources,
@@ -272,6 +279,43 @@ def _returns(database: Database, _settings: Settings) -> Iterator[Finding]:
         yield Finding("returns", Verdict.WARNING, f"{seen}: {remedy}")
     else:
         yield Finding("returns", Verdict.OK, seen)
+
+
+def secrets(database: Database, settings: Settings) -> Iterator[Finding]:
+    """What of the database needs which secret: when an old one can go. Secrets are named by their place alone.
+
+    Raises :class:`SettingsError` where none of them is the database's.
+    """
+    with database.transaction() as session:
+        found = rotation.state(session, settings)
+    if found.unopened:
+        remedy = "`paperround operators reset-totp ADDRESS`, or list that secret in PAPERROUND_OLD_SECRETS"
+        yield Finding(
+            "secrets",
+            Verdict.WARNING,
+            f"{found.unopened} operators' apps are sealed under a secret that is not listed: {remedy}",
+        )
+    old = len(settings.verifying_keys) - 1
+    if not old:
+        yield Finding("secrets", Verdict.OK, f"one, and under it the key of suppressions and {found.apps[0]} apps")
+    for age in range(1, old + 1):
+        name = f"old secret {age} of {old}"
+        seals = ["the key of suppressions"] if found.hash_key == age else []
+        seals += [f"{found.apps[age]} operators' apps"] if found.apps[age] else []
+        if seals:
+            remedy = "`paperround secret reseal`, once every process knows the new one"
+            yield Finding(name, Verdict.WARNING, f"still needed by {' and '.join(seals)}: {remedy}")
+            continue
+        links = "links of mails from before the change, of which those to unsubscribe and personal feeds never end"
+        if found.since is not None:
+            over = found.since + LONGEST_LIFETIME
+            past = over <= datetime.now(UTC)
+            links = (
+                f"links to unsubscribe in mails of before {found.since:%Y-%m-%d}, and personal feeds of then"
+                if past
+                else f"{links}, and the others by {over:%Y-%m-%d}"
+            )
+        yield Finding(name, Verdict.OK, f"seals nothing; still needed by {links}: `paperround secret forget` drops it")
 
 
 def operators(database: Database, settings: Settings) -> Iterator[Finding]:

@@ -144,7 +144,7 @@ def enrol(
     moment = now or datetime.now(UTC)
     party = _party(settings)
     operator = passkeys.held(session, seat.operator_id)
-    challenge = challenges.spend(session, settings, Ceremony.ENROL, seat.csrf, cookie, now=moment)
+    challenge = challenges.spend(session, settings, Ceremony.ENROL, seat.forms, cookie, now=moment)
     refusal = _may_enrol(session, operator, seat) or (Refusal.STALE if challenge is None else None)
     if refusal is not None or challenge is None:
         return _refused(session, operator.id, refusal or Refusal.STALE)
@@ -223,7 +223,7 @@ def verify(
     """The second factor by a passkey: the session's new token. Wrong codes lock codes alone: nobody guesses a key."""
     moment = now or datetime.now(UTC)
     operator = passkeys.held(session, seat.operator_id)
-    challenge = challenges.spend(session, settings, Ceremony.VERIFY, seat.csrf, cookie, now=moment)
+    challenge = challenges.spend(session, settings, Ceremony.VERIFY, seat.forms, cookie, now=moment)
     credential = _assertion(written)
     if challenge is None or credential is None:
         return _refused(session, operator.id, Refusal.STALE if challenge is None else Refusal.INVALID)
@@ -261,7 +261,7 @@ def sign_in(
     """
     moment = now or datetime.now(UTC)
     credential = _assertion(written)
-    challenge = challenges.spend(session, settings, Ceremony.SIGN_IN, "", cookie, now=moment)
+    challenge = challenges.spend(session, settings, Ceremony.SIGN_IN, [""], cookie, now=moment)
     if credential is None:
         return Answer(Refusal.INVALID)
     owner = session.scalar(select(Passkey.operator_id).where(Passkey.credential_id == credential.raw_id))

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -46,9 +47,11 @@ def issue(settings: Settings, ceremony: Ceremony, bound: str, *, now: datetime) 
 
 
 def spend(
-    session: Session, settings: Settings, ceremony: Ceremony, bound: str, cookie: str, *, now: datetime
+    session: Session, settings: Settings, ceremony: Ceremony, bound: Sequence[str], cookie: str, *, now: datetime
 ) -> bytes | None:
     """The challenge, which counts once; None where it is forged, run out, spent, another session's or ceremony's.
+
+    ``bound``: what may have been said at its issue; more than one where the secret was changed.
 
     The insert waits for another transaction that spends the same challenge. It counts as spent if the caller commits,
     whatever becomes of the answer.
@@ -57,7 +60,9 @@ def spend(
         written, issued_for, expires = _signer(settings, ceremony).loads(cookie)
     except BadData:
         return None
-    if now.timestamp() >= expires or not hmac.compare_digest(issued_for.encode(), bound.encode()):
+    if now.timestamp() >= expires:
+        return None
+    if not any(hmac.compare_digest(issued_for.encode(), each.encode()) for each in bound):
         return None
     challenge = base64.b64decode(written)
     # Of the challenge, not of the cookie, which can be spelled in more than one way.
@@ -67,4 +72,4 @@ def spend(
 
 
 def _signer(settings: Settings, ceremony: Ceremony) -> URLSafeSerializer:
-    return URLSafeSerializer(settings.signing_key, salt=f"paperround passkey {ceremony}")
+    return URLSafeSerializer(settings.verifying_keys, salt=f"paperround passkey {ceremony}")

@@ -1,8 +1,8 @@
 """The second factor: codes of six digits, each for half a minute (TOTP, RFC 6238), as any authenticator app makes them.
 
 The secret is sealed (AES-256-GCM) under a key derived from the installation's secret and bound to its operator: a copy
-of the tables opens no door. After a change of PAPERROUND_SECRET it cannot be opened any more: the operator enrols anew
-(`paperround operators reset-totp`).
+of the tables opens no door. After a change of PAPERROUND_SECRET it is opened by the one before, as long as that is
+listed, and sealed anew with the next right code or by `paperround secret reseal`.
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ from __future__ import annotations
 import base64
 import os
 from datetime import datetime
-from functools import lru_cache
 from typing import Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA1, SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor import InvalidToken
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
+from service import sealing
+from service.sealing import SealError
 from service.settings import Settings
 
 STEP: Final = 30
@@ -29,7 +27,7 @@ _DRIFT: Final = 1
 """Steps that a telephone's clock may be off (RFC 6238, 5.2)."""
 _SECRET_BYTES: Final = 20
 """As long as SHA-1's output (RFC 4226, 4)."""
-_NONCE_BYTES: Final = 12
+_PURPOSE: Final = "operator second factor"
 
 
 class SecondFactorError(Exception):
@@ -42,20 +40,32 @@ def new_secret() -> bytes:
 
 def sealed(settings: Settings, operator_id: int, secret: bytes) -> bytes:
     """A secret for the table."""
-    nonce = os.urandom(_NONCE_BYTES)
-    return nonce + AESGCM(_key(settings.signing_key)).encrypt(nonce, secret, _bound(operator_id))
+    return sealing.sealed(settings, _PURPOSE, _bound(operator_id), secret)
 
 
 def opened(settings: Settings, operator_id: int, stored: bytes) -> bytes:
-    """Raises :class:`SecondFactorError` where it was sealed under another secret, or for another operator."""
+    """Raises :class:`SecondFactorError` where it was sealed under a secret not listed, or for another operator."""
+    return _opened(settings, operator_id, stored).content
+
+
+def age(settings: Settings, operator_id: int, stored: bytes) -> int:
+    """Under which secret it is sealed (``sealing.Opened.age``). Raises :class:`SecondFactorError` as above."""
+    return _opened(settings, operator_id, stored).age
+
+
+def resealed(settings: Settings, operator_id: int, stored: bytes) -> bytes | None:
+    """Sealed anew, where it was under an old secret; else None. Raises :class:`SecondFactorError` as above."""
+    found = _opened(settings, operator_id, stored)
+    return sealed(settings, operator_id, found.content) if found.age else None
+
+
+def _opened(settings: Settings, operator_id: int, stored: bytes) -> sealing.Opened:
     try:
-        return AESGCM(_key(settings.signing_key)).decrypt(
-            stored[:_NONCE_BYTES], stored[_NONCE_BYTES:], _bound(operator_id)
-        )
-    except (InvalidTag, ValueError):
+        return sealing.opened(settings, _PURPOSE, _bound(operator_id), stored)
+    except SealError:
         raise SecondFactorError(
-            "the second factor was enrolled under another PAPERROUND_SECRET:"
-            " `paperround operators reset-totp ADDRESS` lets you enrol anew"
+            "the second factor was enrolled under another PAPERROUND_SECRET: list that one in PAPERROUND_OLD_SECRETS;"
+            " if it is lost, `paperround operators reset-totp ADDRESS` lets you enrol anew"
         ) from None
 
 
@@ -98,10 +108,5 @@ def _generator(secret: bytes) -> TOTP:
     return TOTP(secret, DIGITS, SHA1(), STEP)  # noqa: S303 (as above)
 
 
-def _bound(operator_id: int) -> bytes:
-    return f"operator {operator_id}".encode()
-
-
-@lru_cache(maxsize=8)
-def _key(signing_key: str) -> bytes:
-    return HKDF(SHA256(), 32, salt=None, info=b"paperround operator second factor").derive(signing_key.encode())
+def _bound(operator_id: int) -> str:
+    return f"operator {operator_id}"

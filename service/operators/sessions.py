@@ -62,6 +62,13 @@ class Seat:
     """How many are enrolled."""
     csrf: str
     """What every form of this session carries."""
+    older_csrf: tuple[str, ...] = ()
+    """What forms carry that were shown before the secret was changed."""
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """What a form may carry to be this session's."""
+        return (self.csrf, *self.older_csrf)
 
     @property
     def enrolled(self) -> bool:
@@ -136,6 +143,7 @@ def read(session: Session, settings: Settings, token: str | None, *, now: dateti
     if found is None:
         return None
     here, operator, number = found
+    *older, newest = (_csrf(secret, here.token_hash) for secret in settings.verifying_keys)
     if here.seen_at < moment - _SEEN:
         session.execute(update(OperatorSession).where(OperatorSession.id == here.id).values(seen_at=moment))
     return Seat(
@@ -147,7 +155,8 @@ def read(session: Session, settings: Settings, token: str | None, *, now: dateti
         fresh=here.verified_at is not None and here.verified_at > moment - FRESH,
         codes=operator.totp_since is not None,
         passkeys=number,
-        csrf=_csrf(settings, here.token_hash),
+        csrf=newest,
+        older_csrf=tuple(older),
     )
 
 
@@ -176,7 +185,8 @@ def verify(
     first = operator.totp_since is None
     if first and not seat.fresh and has_passkeys(session, operator.id):
         return Verdict.NO_CODES, ""
-    secret = second_factor.opened(settings, operator.id, operator.totp_secret or b"")
+    stored = operator.totp_secret or b""
+    secret = second_factor.opened(settings, operator.id, stored)
     step = second_factor.step_of(secret, code, moment, after=operator.totp_step)
     subject = f"session {seat.session_id}"
     if step is None:
@@ -187,6 +197,7 @@ def verify(
         audit.record(session, operator.id, Act.CODE_REFUSED, subject, "locked for a while" if locks else "")
         return (Verdict.LOCKED if locks else Verdict.WRONG), ""
     operator.totp_step, operator.wrong_codes, operator.locked_until = step, 0, None
+    operator.totp_secret = second_factor.resealed(settings, operator.id, stored) or stored
     if first:
         operator.totp_since = moment
         audit.record(session, operator.id, Act.SECOND_FACTOR_ENROLLED, f"operator {operator.id}")
@@ -234,8 +245,8 @@ def _alive(settings: Settings, now: datetime) -> ColumnElement[bool]:
     )
 
 
-def _csrf(settings: Settings, token_hash: bytes) -> str:
-    return hmac.new(settings.signing_key.encode(), b"paperround operator form" + token_hash, hashlib.sha256).hexdigest()
+def _csrf(secret: str, token_hash: bytes) -> str:
+    return hmac.new(secret.encode(), b"paperround operator form" + token_hash, hashlib.sha256).hexdigest()
 
 
 def _hash(token: str) -> bytes:

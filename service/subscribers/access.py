@@ -124,4 +124,4 @@ def _digest(text: str) -> bytes:
 
 
 def _feed_signer(settings: Settings) -> URLSafeSerializer:
-    return URLSafeSerializer(settings.signing_key, salt="paperround feed")
+    return URLSafeSerializer(settings.verifying_keys, salt="paperround feed")

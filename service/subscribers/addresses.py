@@ -85,13 +85,19 @@ def _plain_domain(domain: str) -> str | None:
 
 
 def hashed(settings: Settings, key: str) -> bytes:
-    """A keyed hash of an address key: can be compared, cannot be turned back without the secret."""
-    return hmac.digest(_hash_key(settings.signing_key), key.encode(), "sha256")
+    """A keyed hash of an address key: can be compared, cannot be turned back without the key that the database keeps
+    (``hash_key``). For settings that no database has told it, the key is that of a new one."""
+    return hashed_by(settings.address_hash_key or derived_hash_key(settings.verifying_keys[0]), key)
+
+
+def hashed_by(hash_key: bytes, key: str) -> bytes:
+    return hmac.digest(hash_key, key.encode(), "sha256")
 
 
 @lru_cache(maxsize=8)
-def _hash_key(signing_key: str) -> bytes:
-    return hashlib.sha256(b"paperround address hash" + signing_key.encode()).digest()
+def derived_hash_key(secret: str) -> bytes:
+    """What a database's hashes are made with that began with this secret."""
+    return hashlib.sha256(b"paperround address hash" + secret.encode()).digest()
 
 
 def _printable(text: str) -> str:

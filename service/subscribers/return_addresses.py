@@ -55,8 +55,12 @@ class ReturnAddresses:
     def __init__(self, settings: Settings) -> None:
         self._domain = settings.return_domain
         self._sender = settings.sender_address
+        # The newest first: it signs.
         self._keys = {
-            purpose: hashlib.sha256(f"paperround return address {purpose} {settings.signing_key}".encode()).digest()
+            purpose: [
+                hashlib.sha256(f"paperround return address {purpose} {secret}".encode()).digest()
+                for secret in reversed(settings.verifying_keys)
+            ]
             for purpose in AddressPurpose
         }
 
@@ -86,14 +90,15 @@ class ReturnAddresses:
         except binascii.Error:
             raise ForgedAddress("not a signed address") from None
         number, mac = token[:_ID_BYTES], token[_ID_BYTES:]
-        if not hmac.compare_digest(mac, self._mac(purpose, number)):
+        if not any(hmac.compare_digest(mac, _mac(key, number)) for key in self._keys[purpose]):
             raise ForgedAddress("an address that was not signed by us")
         return SignedAddress(purpose, int.from_bytes(number))
 
     def _made(self, purpose: AddressPurpose, number: int) -> str:
         packed = number.to_bytes(_ID_BYTES)
-        token = base64.b32encode(packed + self._mac(purpose, packed)).decode("ascii").lower()
+        token = base64.b32encode(packed + _mac(self._keys[purpose][0], packed)).decode("ascii").lower()
         return f"{purpose.value}+{token}@{self._domain}"
 
-    def _mac(self, purpose: AddressPurpose, packed: bytes) -> bytes:
-        return hmac.digest(self._keys[purpose], packed, "sha256")[:_MAC_BYTES]
+
+def _mac(key: bytes, packed: bytes) -> bytes:
+    return hmac.digest(key, packed, "sha256")[:_MAC_BYTES]

@@ -88,7 +88,7 @@ class Sessions:
     """Makes and reads the cookies of one installation."""
 
     def __init__(self, settings: Settings) -> None:
-        self._signer = URLSafeTimedSerializer(settings.signing_key, salt="paperround session")
+        self._signer = URLSafeTimedSerializer(settings.verifying_keys, salt="paperround session")
 
     def made(self, session: Session, reader_id: int) -> str | None:
         """The value of a cookie; None for a reader who is gone."""

@@ -50,6 +50,8 @@ LIFETIME: Final[dict[Purpose, timedelta | None]] = {
     Purpose.LESS: timedelta(hours=1),
     Purpose.OPERATOR: timedelta(minutes=15),
 }
+LONGEST_LIFETIME: Final = max(lifetime for lifetime in LIFETIME.values() if lifetime is not None)
+"""Of links that end."""
 
 
 class TokenError(Exception):
@@ -70,7 +72,8 @@ class Links:
     def __init__(self, settings: Settings) -> None:
         self._origin = settings.origin
         self._signers = {
-            purpose: URLSafeTimedSerializer(settings.signing_key, salt=f"paperround {purpose}") for purpose in Purpose
+            purpose: URLSafeTimedSerializer(settings.verifying_keys, salt=f"paperround {purpose}")
+            for purpose in Purpose
         }
         stamps = {purpose: TimestampSigner(settings.signing_key, salt=f"paperround {purpose}") for purpose in Purpose}
         self._stamps = {

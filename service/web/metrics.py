@@ -32,8 +32,9 @@ def routes(site: Site) -> APIRouter:
 def _may_read(settings: Settings, request: Request) -> bool:
     if settings.metrics_token is not None:
         kind, _, given = request.headers.get("authorization", "").partition(" ")
-        token = settings.metrics_token.get_secret_value()
-        if kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode()):
+        tokens = settings.metrics_token.get_secret_value().split()
+        fits = any(hmac.compare_digest(given.strip().encode(), token.encode()) for token in tokens)
+        if kind.lower() == "bearer" and fits:
             return True
     # Behind a proxy everybody comes from a near address: what was forwarded is nobody's neighbour.
     if any(name in request.headers for name in _FORWARDED) or request.client is None:

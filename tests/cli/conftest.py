@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from service import logs
-from service.cli import backups, door, processes
+from service.cli import backups, door, processes, secret
 from service.cli.app import app
 from service.cli.door import USER_ERRORS
 from service.database.embedded import EmbeddedPostgres
@@ -100,7 +100,7 @@ def say(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Say:
 
 def typed_on(used: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command has these settings, those that open the database by themselves too."""
-    for module in (door, backups, processes):
+    for module in (door, backups, processes, secret):
         monkeypatch.setattr(module, "load", lambda: used)
 
 

@@ -24,9 +24,11 @@ from tests.cli.conftest import Say
 PROCESSES = {"up", "web", "worker", "beat", "inbound", "mailbox"}
 LOOKS = {
     "coverage", "doctor", "preview", "readers list", "readers show", "suppressions list", "topics", "note list",
-    "operators list", "operators passkeys",
+    "operators list", "operators passkeys", "secret status",
 }  # fmt: skip
 WITHOUT_A_DATABASE = {"dkim"}
+OF_SECRETS = {"secret rotate", "secret reseal", "secret forget", "secret give-up"}
+"""Recorded too: `test_secret.py`, where there are secrets to change."""
 ACTS = {
     "ingest": [Act.PAPERS_TAKEN],
     "round": [Act.ROUND_BEGUN],
@@ -73,7 +75,7 @@ def commands(below: typer.Typer = app, name: str = "") -> Iterator[str]:
 
 
 def test_every_command_looks_runs_or_acts() -> None:
-    kinds = (PROCESSES, LOOKS, WITHOUT_A_DATABASE, set(ACTS))
+    kinds = (PROCESSES, LOOKS, WITHOUT_A_DATABASE, OF_SECRETS, set(ACTS))
     assert sorted(commands()) == sorted(name for kind in kinds for name in kind)
 
 

@@ -19,12 +19,12 @@ from service.database import Database, DatabaseError, months, roles
 from service.database.tables import Base, Delivery, DeliveryState, Digest, Reader, ReaderState, ReturnKind
 from service.digests import notes, resend, trial
 from service.digests.dry_run import DryRun
-from service.operators import accounts, passkeys, second_factor, sessions
+from service.operators import accounts, passkeys, rotation, second_factor, sessions
 from service.overview import days, story
 from service.overview.trouble import Remedy
 from service.papers import ingest
 from service.settings import Settings
-from service.subscribers import returned
+from service.subscribers import hash_key, returned
 from service.subscribers.returned import Return
 from service.subscribers.tokens import Links
 from service.subscribers.topics import catalogue, edits
@@ -229,6 +229,8 @@ def test_the_workers_do_a_whole_round_with_their_rights(
         ("worker", "SELECT digest FROM access_token"),
         ("worker", "ALTER TABLE reader ADD COLUMN mine int"),
         ("worker", "UPDATE alembic_version SET version_num = '0001'"),
+        ("web", "UPDATE hash_key SET sealed = ''"),
+        ("worker", "DELETE FROM hash_key"),
     ],
 )
 def test_what_is_not_theirs_is_refused(as_role: dict[str, Database], role: str, statement: str) -> None:
@@ -255,6 +257,30 @@ def test_a_backup_holds_no_rights_and_granting_brings_them_back(
             readers(role)
     roles.grant(database)
     assert readers("web") == readers("worker") == 0
+
+
+@pytest.mark.parametrize("first", ["web", "worker"])
+def test_whoever_is_first_makes_the_key_of_hashes_and_a_command_seals_it_anew(
+    as_role: dict[str, Database], settings: Settings, first: str
+) -> None:
+    hash_key.bind(as_role[first], settings)
+    rotated = Settings.model_validate(
+        settings.model_dump() | {"secret": "a-new-secret-of-the-tests-0123456789", "old_secrets": settings.signing_key}
+    )
+    for each in as_role.values():
+        hash_key.bind(each, rotated)
+    with as_role["worker"].transaction() as session:
+        assert rotation.reseal(session, rotated).hash_key
+    assert rotated.address_hash_key == settings.address_hash_key
+
+
+def test_a_role_without_the_rights_of_this_version_is_told_in_one_line(
+    as_role: dict[str, Database], database: Database, settings: Settings
+) -> None:
+    with database.connection() as connection:
+        connection.execute(text("REVOKE ALL ON hash_key FROM paperround_web"))
+    with pytest.raises(DatabaseError, match="migrate --grant"):
+        hash_key.bind(as_role["web"], settings)
 
 
 def test_a_backup_wants_the_owner_and_says_so_in_one_line(

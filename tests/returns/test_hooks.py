@@ -401,6 +401,32 @@ def test_no_signed_body_raises_anything_but_its_own_error(hooked: MailedReader, 
                 continue
 
 
+def test_two_values_are_taken_while_one_is_changed_for_the_other(hooked: MailedReader) -> None:
+    strange = ec.generate_private_key(ec.SECP256R1()).public_key()
+    written = strange.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    both = hooked.settings.model_copy(
+        update={
+            "postmark_hook_login": SecretStr("postmark:another postmark:secret-of-the-tests"),
+            "sendgrid_hook_key": f"{base64.b64encode(written).decode()} {SENDGRID_PUBLIC}",
+            "mailgun_hook_key": SecretStr("another key-of-the-tests"),
+        }
+    )
+    far = Far(both, {})
+    calls = {
+        "postmark": postmark({"RecordType": "Open"}),
+        "sendgrid": sendgrid(),
+        "mailgun": mailgun({"event": "opened"}),
+    }
+    for name, call in calls.items():
+        assert hooks.PROVIDERS[name].read(call, both, far, datetime.now(UTC)) == []
+    for name, call in {
+        "postmark": postmark({"RecordType": "Open"}, login="postmark:another postmark:secret-of-the-tests"),
+        "mailgun": mailgun({"event": "opened"}, key="another key-of-the-tests"),
+    }.items():
+        with pytest.raises(ForgedCall):
+            hooks.PROVIDERS[name].read(call, both, far, datetime.now(UTC))
+
+
 # ---- at the web's edge -----------------------------------------------------------------------------------------------
 
 

@@ -37,6 +37,13 @@ def test_the_token_opens(settings: Settings, database: Database) -> None:
     assert "paperround_deliveries_open" in answer.text
 
 
+def test_two_tokens_open_while_one_is_changed_for_the_other(settings: Settings, database: Database) -> None:
+    other = TOKEN[::-1]
+    asked = browser(settings, database, metrics_token=SecretStr(f"{other} {TOKEN}"))
+    for given, status in ((TOKEN, 200), (other, 200), (f"{other} {TOKEN}", 404), ("", 404)):
+        assert asked.get("/metrics", headers={"Authorization": f"Bearer {given}"}).status_code == status
+
+
 def test_a_named_network_may_read_but_not_through_a_proxy(settings: Settings, database: Database) -> None:
     networks = "127.0.0.1 10.0.0.0/8"
     assert browser(settings, database, "10.1.2.3", metrics_networks=networks).get("/metrics").status_code == 200

@@ -231,6 +231,19 @@ class Suppression(Base):
     __table_args__ = (one_of("reason", SuppressionReason),)
 
 
+class HashKey(Base):
+    """The one key that all hashes of addresses are made with, sealed (subscribers/hash_key.py)."""
+
+    __tablename__ = "hash_key"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    sealed: Mapped[bytes]
+    sealed_at: Mapped[datetime]
+    """Under the secret that signed then: about when that one began to."""
+
+    __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
+
+
 class ReaderImport(Base):
     """How far the import of a list of readers has come, so that a killed one goes on."""
 

@@ -83,13 +83,16 @@ class Mailgun:
     """See the module."""
 
     def configured(self, settings: Settings) -> bool:
-        return settings.mailgun_hook_key is not None and bool(settings.mailgun_hook_key.get_secret_value())
+        return settings.mailgun_hook_key is not None and bool(settings.mailgun_hook_key.get_secret_value().strip())
 
     def read(self, call: Call, settings: Settings, _fetcher: Fetcher, now: datetime) -> list[Return]:
         said = understood(_Signed, call.body).signature
-        key = settings.mailgun_hook_key.get_secret_value() if settings.mailgun_hook_key else ""
-        expected = hmac.new(key.encode(), f"{said.timestamp}{said.token}".encode(), hashlib.sha256).hexdigest()
-        if not key or not said.token or not hmac.compare_digest(expected.encode(), said.signature.encode()):
+        keys = settings.mailgun_hook_key.get_secret_value().split() if settings.mailgun_hook_key else []
+        expected = [
+            hmac.new(key.encode(), f"{said.timestamp}{said.token}".encode(), hashlib.sha256).hexdigest() for key in keys
+        ]
+        fits = any(hmac.compare_digest(each.encode(), said.signature.encode()) for each in expected)
+        if not said.token or not fits:
             raise ForgedCall("the signature does not fit: check PAPERROUND_MAILGUN_HOOK_KEY")
         try:
             at = datetime.fromtimestamp(int(said.timestamp), UTC)

@@ -55,9 +55,9 @@ class Postmark:
         return settings.postmark_hook_login is not None
 
     def read(self, call: Call, settings: Settings, _fetcher: Fetcher, _now: datetime) -> list[Return]:
-        login = settings.postmark_hook_login.get_secret_value() if settings.postmark_hook_login else ""
-        expected = f"Basic {base64.b64encode(login.encode()).decode()}"
-        if not login or not hmac.compare_digest(call.headers.get("authorization", "").encode(), expected.encode()):
+        logins = settings.postmark_hook_login.get_secret_value().split() if settings.postmark_hook_login else []
+        given = call.headers.get("authorization", "").encode()
+        if not any(hmac.compare_digest(given, b"Basic " + base64.b64encode(login.encode())) for login in logins):
             raise ForgedCall("the login does not fit: check PAPERROUND_POSTMARK_HOOK_LOGIN")
         record = understood(_Record, call.body)
         said = record.Details or record.Description or ""

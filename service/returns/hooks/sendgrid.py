@@ -39,16 +39,17 @@ class SendGrid:
 
     def configured(self, settings: Settings) -> bool:
         """Raises :class:`SettingsError` for a key that is none."""
-        return bool(settings.sendgrid_hook_key) and _key(settings) is not None
+        return bool(_keys(settings))
 
     def read(self, call: Call, settings: Settings, _fetcher: Fetcher, now: datetime) -> list[Return]:
         timestamp = call.headers.get(_TIMESTAMP, "")
         try:
             signature = base64.b64decode(call.headers.get(_SIGNATURE, ""), validate=True)
-            _key(settings).verify(signature, timestamp.encode() + call.body, ec.ECDSA(hashes.SHA256()))
             at = datetime.fromtimestamp(int(timestamp), UTC)
-        except (InvalidSignature, binascii.Error, ValueError, OverflowError, OSError):
+        except (binascii.Error, ValueError, OverflowError, OSError):
             raise ForgedCall("the signature does not fit") from None
+        if not any(_signed(key, signature, timestamp.encode() + call.body) for key in _keys(settings)):
+            raise ForgedCall("the signature does not fit")
         check_age(at, settings, now)
         events = []
         for each in understood(list[_Event], call.body):
@@ -69,9 +70,22 @@ class SendGrid:
         return events
 
 
-def _key(settings: Settings) -> ec.EllipticCurvePublicKey:
+def _signed(key: ec.EllipticCurvePublicKey, signature: bytes, body: bytes) -> bool:
     try:
-        key = load_der_public_key(base64.b64decode(settings.sendgrid_hook_key, validate=True))
+        key.verify(signature, body, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _keys(settings: Settings) -> list[ec.EllipticCurvePublicKey]:
+    """Raises :class:`SettingsError` for a key that is none."""
+    return [_key(written) for written in settings.sendgrid_hook_key.split()]
+
+
+def _key(written: str) -> ec.EllipticCurvePublicKey:
+    try:
+        key = load_der_public_key(base64.b64decode(written, validate=True))
     except (ValueError, binascii.Error, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, ec.EllipticCurvePublicKey):

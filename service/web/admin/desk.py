@@ -105,7 +105,7 @@ class Desk:
     @staticmethod
     def is_of(seat: Seat, csrf: str) -> bool:
         """Whether a form's hidden field is this session's."""
-        return hmac.compare_digest(csrf.encode(), seat.csrf.encode())
+        return any(hmac.compare_digest(csrf.encode(), each.encode()) for each in seat.forms)
 
     @property
     def has_passkeys(self) -> bool:

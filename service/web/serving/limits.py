@@ -56,7 +56,7 @@ class Limits:
             storage = storage_from_string(str(settings.broker_url), wrap_exceptions=True, **options)
             self._shared = SlidingWindowCounterRateLimiter(storage)
         self._api = RateLimitItemPerMinute(settings.api_requests_per_minute)
-        self._form = TimestampSigner(settings.signing_key, salt="paperround form")
+        self._form = TimestampSigner(settings.verifying_keys, salt="paperround form")
         if settings.block_disposable:
             _throw_away()
 
