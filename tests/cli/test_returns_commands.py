@@ -100,10 +100,12 @@ def test_settings_that_cannot_work_are_one_line(
 
 
 @pytest.mark.slow
-def test_the_listener_says_what_it_lacks_and_ends_when_told(environment: dict[str, str], migrated_url: str) -> None:
+def test_the_listener_says_what_it_lacks_and_ends_when_told(
+    environment: dict[str, str], migrated_url: str, settings: Settings
+) -> None:
     production = environment | {
         "PAPERROUND_DATABASE_URL": migrated_url,
-        "PAPERROUND_SECRET": "x" * 40,
+        "PAPERROUND_SECRET": settings.signing_key,
         "PAPERROUND_SMTP_URL": "smtp://127.0.0.1:9",
         "PAPERROUND_RETURN_DOMAIN": "returns.papers.example",
     }
