@@ -140,12 +140,13 @@ def test_an_app_of_before_opens_the_door_and_is_sealed_anew_by_that(
 ) -> None:
     number = operator(database)
     token, secret = enrolled(database, settings, number)
+    now = datetime.now(UTC)
     with database.transaction() as session:
         seat = sessions.read(session, rotated, token)
         assert seat is not None
         with pytest.raises(SecondFactorError, match="PAPERROUND_OLD_SECRETS"):
-            sessions.verify(session, dropped, seat, second_factor.code(secret, NOW), now=NOW)
-        verdict, _ = sessions.verify(session, rotated, seat, second_factor.code(secret, NOW), now=NOW)
+            sessions.verify(session, dropped, seat, second_factor.code(secret, now), now=now)
+        verdict, _ = sessions.verify(session, rotated, seat, second_factor.code(secret, now), now=now)
         assert verdict is sessions.Verdict.TAKEN
         stored = session.scalars(select(Operator.totp_secret)).one() or b""
     assert second_factor.opened(dropped, number, stored) == secret

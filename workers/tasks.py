@@ -11,6 +11,7 @@ from service.doorbell import Task, doorbell
 from service.outbox import letters
 from service.overview import days
 from service.papers import coverage, ingest
+from service.papers.sources import without_keys
 from service.returns import imap
 from service.subscribers import address_change, sign_in
 from workers.app import app, settings
@@ -22,8 +23,8 @@ def ingest_all() -> None:
     """Read every source; wake the matcher if anything came."""
     new = 0
     for report in rounds.gather(database(), settings):
-        log.info("ingest.read", source=report.source, seen=report.seen, new=report.new, rejected=report.rejected,
-                 error=report.error)  # fmt: skip
+        log.info("ingest.read", source=without_keys(report.source), seen=report.seen, new=report.new,
+                 rejected=report.rejected, error=report.error)  # fmt: skip
         new += report.new
     if new:
         doorbell(settings).ring(Task.MATCH_NEW)
@@ -80,7 +81,7 @@ def prune() -> None:
     with database().transaction() as session:
         overdue = coverage.overdue(session, settings.look_back_days)
     for late in overdue:
-        log.warning("coverage.overdue", source=late.source, days=len(late.days), oldest=late.days[0].isoformat(),
+        log.warning("coverage.overdue", source=without_keys(late.source), days=len(late.days), oldest=late.days[0].isoformat(),
                     error=late.error)  # fmt: skip
 
 

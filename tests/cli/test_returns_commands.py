@@ -100,6 +100,7 @@ def test_settings_that_cannot_work_are_one_line(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("database")
 def test_the_listener_says_what_it_lacks_and_ends_when_told(
     environment: dict[str, str], migrated_url: str, settings: Settings
 ) -> None:

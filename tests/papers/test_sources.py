@@ -361,3 +361,16 @@ def test_a_revision_of_an_unknown_paper_is_not_new_and_of_a_known_one_is_told(da
     assert ingest.ingest(database, Listed(first), TODAY).new == 1
     report = ingest.ingest(database, Listed(again), TODAY)
     assert (report.new, report.updated) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("feed:https://user:word@example.org/private/rss?key=hidden", "feed:example.org"),
+        ("feed:https://[::1]:8000/hidden", "feed:::1"),
+        ("folder:/srv/papers", "folder:/srv/papers"),
+        ("huggingface", "huggingface"),
+    ],
+)
+def test_logs_name_a_feed_without_its_key(name: str, told: str) -> None:
+    assert sources.without_keys(name) == told

@@ -86,6 +86,13 @@ def from_file(path: Path, form: str | None = None) -> Source:
     return FileSource(path, form)
 
 
+def without_keys(name: str) -> str:
+    """A source's name for logs: of an address the host alone, since a feed's key may stand in what surrounds it."""
+    kind, _, address = name.partition(":")
+    host = urlsplit(address).hostname if "://" in address else None
+    return f"{kind}:{host}" if host else name
+
+
 def _url(name: str, written: str) -> str:
     try:
         parts = urlsplit(written)
