@@ -81,8 +81,8 @@ def prune() -> None:
     with database().transaction() as session:
         overdue = coverage.overdue(session, settings.look_back_days)
     for late in overdue:
-        log.warning("coverage.overdue", source=without_keys(late.source), days=len(late.days), oldest=late.days[0].isoformat(),
-                    error=late.error)  # fmt: skip
+        log.warning("coverage.overdue", source=without_keys(late.source), days=len(late.days),
+                    oldest=late.days[0].isoformat(), error=late.error)  # fmt: skip
 
 
 @app.task(name=Task.READ_RETURNS, base=LoggedTask)
