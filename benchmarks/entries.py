@@ -193,7 +193,7 @@ ENTRIES: Final = (
         "1,000,000 rows with two interests each, one in a hundred bad, killed in the middle and resumed",
         "add_confirmed for each row, a commit every 500",
         "imports",
-        quick=("--rows", "40000", "--peer-rows", "100"),
+        quick=("--rows", "20000", "--peer-rows", "20"),
         goals=(
             Goal("rows in a second", lambda row: row["ours"], least=20_000, unit="rows/s"),
             Goal("rows lost, repeated or wrongly listed", lambda row: row["wrong"], most=0),

@@ -26,8 +26,8 @@ def test_a_quick_import_is_killed_resumed_and_accounted_for_and_its_page_written
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
 
     row = json.loads((tmp_path / "benchmarks" / "results.json").read_text())["import"]["row"]
-    assert (row["entered"], row["bad"], row["wrong"]) == (39_600, 400, 0)
-    assert 20_000 <= row["killed_at_row"] < 40_000
+    assert (row["entered"], row["bad"], row["wrong"]) == (19_800, 200, 0)
+    assert 10_000 <= row["killed_at_row"] < 20_000
     written = (tmp_path / "benchmarks.md").read_text()
     assert "This is a quick run" in written
     assert "| import | rows lost, repeated or wrongly listed | ≤ 0 | 0 | yes |" in written
