@@ -366,7 +366,7 @@ def test_a_revision_of_an_unknown_paper_is_not_new_and_of_a_known_one_is_told(da
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("feed:https://user:word@example.org/private/rss?key=hidden", "feed:example.org"),
+        ("feed:https://example.org/private/rss?key=hidden", "feed:example.org"),
         ("feed:https://[::1]:8000/hidden", "feed:::1"),
         ("folder:/srv/papers", "folder:/srv/papers"),
         ("huggingface", "huggingface"),
