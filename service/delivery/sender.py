@@ -311,7 +311,7 @@ class _Run:
             except OperationalError as error:
                 if time.monotonic() + wait > give_up:
                     raise
-                log.warning("send.settle_again", deliveries=len(outcomes), error=type(error).__name__)
+                log.warning("send.settle_again", deliveries=len(outcomes), error=type(error.orig or error).__name__)
                 time.sleep(wait)
             else:
                 return
