@@ -75,7 +75,10 @@ class Invented:
 def sink() -> Iterator[tuple[int, subprocess.Popen[str]]]:
     with subprocess.Popen([sys.executable, "-m", "benchmarks.sink"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield int(process.stdout.readline()), process
+        try:
+            yield int(process.stdout.readline()), process
+        finally:
+            process.terminate()
 
 
 def counted(process: subprocess.Popen[str]) -> dict[str, int]:

@@ -164,7 +164,9 @@ def measured(messages: int, counts: Sequence[int], rounds: int, folder: Path) ->
     key = folder / "dkim.pem"
     dkim.make_key(key)
     found: dict[int, list[dict[str, float]]] = {count: [] for count in counts}
-    with redis_server(folder) as broker, open_ready(Settings(home=folder / "home")) as database:
+    # The secret is that of the senders: another would not open what the database holds sealed.
+    here = Settings(home=folder / "home", secret=SecretStr(SECRET))
+    with redis_server(folder) as broker, open_ready(here) as database:
         settings = Settings(
             home=folder / "home", secret=SecretStr(SECRET), broker_url=broker, dkim_key_file=key,
             postal_address="1 Example Street", sender="Paperround <digest@papers.example>",
