@@ -16,11 +16,10 @@ from enum import StrEnum
 from typing import Final
 
 from itsdangerous import BadData, URLSafeSerializer
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from service.database.tables import UsedLink
 from service.settings import Settings
+from service.subscribers import sign_in
 
 LIFETIME: Final = timedelta(minutes=5)
 """From asking to answering: a person looks for the key."""
@@ -53,8 +52,7 @@ def spend(
 
     ``bound``: what may have been said at its issue; more than one where the secret was changed.
 
-    The insert waits for another transaction that spends the same challenge. It counts as spent if the caller commits,
-    whatever becomes of the answer.
+    It counts as spent if the caller commits, whatever becomes of the answer.
     """
     try:
         written, issued_for, expires = _signer(settings, ceremony).loads(cookie)
@@ -67,8 +65,7 @@ def spend(
     challenge = base64.b64decode(written)
     # Of the challenge, not of the cookie, which can be spelled in more than one way.
     spent = hashlib.sha256(b"paperround challenge" + challenge).digest()
-    taken = insert(UsedLink).values(token_hash=spent).on_conflict_do_nothing().returning(UsedLink.used_at)
-    return challenge if session.scalar(taken) is not None else None
+    return challenge if sign_in.spend(session, spent) else None
 
 
 def _signer(settings: Settings, ceremony: Ceremony) -> URLSafeSerializer:

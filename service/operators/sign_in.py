@@ -6,10 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from service.database.tables import DeliveryKind, Operator, UsedLink
+from service.database.tables import DeliveryKind, Operator
 from service.operators import audit
 from service.operators.accounts import OperatorError
 from service.operators.audit import Act
@@ -17,7 +16,7 @@ from service.outbox import letters
 from service.outbox.letters import LetterView
 from service.settings import Settings
 from service.subscribers import addresses
-from service.subscribers.sign_in import spent
+from service.subscribers.sign_in import spend, spent
 from service.subscribers.tokens import Links, Purpose, TokenError
 
 PAUSE: Final = timedelta(minutes=2)
@@ -62,14 +61,7 @@ def use(session: Session, settings: Settings, token: str) -> int:
     """
     links = Links(settings)
     operator_id = links.read(Purpose.OPERATOR, token)
-    taken = (
-        insert(UsedLink)
-        .values(token_hash=spent(links, Purpose.OPERATOR, token))
-        .on_conflict_do_nothing()
-        .returning(UsedLink.used_at)
-    )
-    # The insert waits for another transaction that is spending the same link.
-    if session.scalar(taken) is None:
+    if not spend(session, spent(links, Purpose.OPERATOR, token)):
         raise TokenError("this link has worked once and does not work again: ask for a new one")
     if session.scalar(select(Operator.id).where(Operator.id == operator_id)) is None:
         raise OperatorError("this operator is gone: an owner can add you again")

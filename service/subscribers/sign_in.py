@@ -62,18 +62,11 @@ def request(session: Session, settings: Settings, reader_id: int, *, now: dateti
 def use(session: Session, settings: Settings, token: str) -> int:
     """Spend a link; return the reader it names.
 
-    The insert waits for another transaction that is spending the same link, so one link is one session. A crash before
-    the commit: it was not spent. Raises :class:`TokenError`; :class:`UsedUp` for one that worked before.
+    A crash before the commit: it was not spent. Raises :class:`TokenError`; :class:`UsedUp` for one that worked before.
     """
     links = Links(settings)
     reader_id = links.read(Purpose.SIGN_IN, token)
-    taken = (
-        insert(UsedLink)
-        .values(token_hash=spent(links, Purpose.SIGN_IN, token))
-        .on_conflict_do_nothing()
-        .returning(UsedLink.used_at)
-    )
-    if session.scalar(taken) is None:
+    if not spend(session, spent(links, Purpose.SIGN_IN, token)):
         raise UsedUp(_("this link has worked once and does not work again: ask for a new one"))
     return reader_id
 
@@ -110,6 +103,15 @@ class Sessions:
 def revoke(session: Session, reader_id: int) -> None:
     """Sign a reader out everywhere."""
     session.execute(update(Reader).where(Reader.id == reader_id).values(session_epoch=Reader.session_epoch + 1))
+
+
+def spend(session: Session, digest: bytes) -> bool:
+    """Whether what this stands for is taken for the first time: one link is one session.
+
+    The insert waits for another transaction that is spending the same. It counts once the caller commits.
+    """
+    taken = insert(UsedLink).values(token_hash=digest).on_conflict_do_nothing().returning(UsedLink.used_at)
+    return session.scalar(taken) is not None
 
 
 def spent(links: Links, purpose: Purpose, token: str) -> bytes:
